@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Builds the test binaries of the tools module once, into a cache folder, and prints that folder.
+#   hack/tools.sh test   etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, kwok
+#   hack/tools.sh e2e    also kubelet, kube-proxy, containerd, runc, CNI, CoreDNS, helm, crane
+# The folder is named after the module's checksums and the Go version: another version is another folder.
+# Progress goes to stderr, so that the folder can be read from stdout.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/tools"
+
+set_name=${1:?usage: hack/tools.sh test|e2e}
+key=$( (cat go.sum go.mod; go version) | sha256sum | cut -c1-12)
+cache=${SYNCLINE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/syncline}
+bin=$cache/tools/$key
+mkdir -p "$bin"
+
+kubernetes=$(sed -n 's/^\tk8s.io\/kubernetes \(v[0-9.]*\).*/\1/p' go.mod)
+minor=${kubernetes#v1.}
+minor=${minor%%.*}
+version=k8s.io/component-base/version
+ldflags="-s -w -X $version.gitVersion=$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=$minor"
+
+k=k8s.io/kubernetes/cmd
+c=github.com/containerd/containerd/v2/cmd
+packages=(go.etcd.io/etcd/server/v3 $k/kube-apiserver $k/kube-controller-manager $k/kube-scheduler $k/kubectl
+  sigs.k8s.io/kwok/cmd/kwok)
+case $set_name in
+test) tags= ;;
+e2e)
+  tags=seccomp,no_btrfs
+  packages+=($k/kubelet $k/kube-proxy $c/containerd $c/containerd-shim-runc-v2 $c/ctr
+    github.com/opencontainers/runc github.com/containernetworking/plugins/plugins/main/ptp
+    github.com/containernetworking/plugins/plugins/ipam/host-local ./coredns
+    github.com/google/go-containerregistry/cmd/crane helm.sh/helm/v4/cmd/helm)
+  ;;
+*) echo "hack/tools.sh: unknown set '$set_name', want test or e2e" >&2; exit 2 ;;
+esac
+
+stamp=$bin/.built-$set_name
+if [ ! -f "$stamp" ]; then
+  echo "building ${#packages[@]} cluster binaries into $bin (once; 7 to 10 minutes on 2 cores without a build cache)" >&2
+  start=$SECONDS
+  for p in "${packages[@]}"; do
+    t=$SECONDS
+    GOBIN=$bin go install -tags "$tags" -ldflags "$ldflags" "$p" >&2
+    echo "  $(basename "${p%/v[0-9]}") built in $((SECONDS - t)) s" >&2
+  done
+  ln -sf server "$bin/etcd"
+  touch "$stamp"
+  echo "cluster binaries built in $((SECONDS - start)) s" >&2
+fi
+echo "$bin"
