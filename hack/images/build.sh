@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Builds the image archives that the throw-away cluster imports, into FOLDER:
+#   syncline.tar   localhost/syncline:dev, both programs of this project, as the Dockerfile builds it
+#   pause.tar      localhost/pause:1, the first process of every pod
+#   hack/images/build.sh FOLDER
+# Needs Go only. Time zones are compiled in (timetzdata), because the image has no zoneinfo folder.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+out=${1:?usage: hack/images/build.sh FOLDER}
+mkdir -p "$out/bin"
+out=$(cd "$out" && pwd)
+
+# The CA bundle of HTTPS sources: this machine's. Debian, then Fedora, then SUSE, then Alpine.
+for ca in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem; do
+  if [ -s "$ca" ]; then break; fi
+done
+if [ ! -s "$ca" ]; then
+  printf 'hack/images/build.sh: %s\n' "no CA bundle found on this machine" \
+    "install it (Debian: apt-get install ca-certificates)" >&2
+  exit 1
+fi
+
+export CGO_ENABLED=0
+version=$(git describe --tags --always --dirty 2>/dev/null || echo dev)
+go build -trimpath -tags timetzdata -ldflags "-s -w -X main.version=$version" -o "$out/bin/" ./cmd/manager ./cmd/worker
+go build -trimpath -ldflags '-s -w' -o "$out/bin/" ./hack/cluster/pause ./hack/images/mkimage
+
+"$out/bin/mkimage" -ref localhost/syncline:dev -out "$out/syncline.tar" -ca "$ca" -entrypoint /worker \
+  "/manager=$out/bin/manager" "/worker=$out/bin/worker"
+"$out/bin/mkimage" -ref localhost/pause:1 -out "$out/pause.tar" "/pause=$out/bin/pause"
