@@ -1,0 +1,86 @@
+package mapping
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+
+	"github.com/cockroachdb/apd/v3"
+
+	"github.com/syncline-dev/syncline/internal/runtime/spec"
+)
+
+// MaxDigits is the number of digits a number may have, before and after the decimal point together. PostgreSQL
+// declares at most as many (numeric(1000)); the bound keeps 1e999999999 from filling memory.
+const MaxDigits = 1000
+
+// parseDecimal reads a number of JSON's grammar or with a plus sign or leading zeros. It refuses NaN and infinities.
+func parseDecimal(s string) (*apd.Decimal, error) {
+	if !number.MatchString(s) {
+		return nil, &RecordError{Code: CodeInvalid, Message: fmt.Sprintf("a string like %q is not a number", shape(s))}
+	}
+	d, cond, err := apd.NewFromString(s)
+	if err != nil || cond.Any() {
+		return nil, errTooLong()
+	}
+	return d, checkDigits(d)
+}
+
+// number is JSON's grammar, with a plus sign and leading zeros allowed. It keeps out what apd reads besides: NaN,
+// Infinity, a lone point.
+var number = regexp.MustCompile(`^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
+
+// checkDigits refuses a number that MaxDigits digits cannot write out.
+func checkDigits(d *apd.Decimal) error {
+	before := max(d.NumDigits()+int64(d.Exponent), 1)
+	after := max(-int64(d.Exponent), 0)
+	if before+after > MaxDigits {
+		return errTooLong()
+	}
+	return nil
+}
+
+func errTooLong() error {
+	return &RecordError{Code: CodeOutOfRange, Message: fmt.Sprintf("the number has more than %d digits", MaxDigits)}
+}
+
+// newNumeric keeps the scale for writing and drops it for comparing, as PostgreSQL does.
+func newNumeric(d *apd.Decimal) Value {
+	text := plain(d)
+	return newValue(spec.Numeric, text, numberKey(d))
+}
+
+// plain writes a number without an exponent and without a negative zero.
+func plain(d *apd.Decimal) string {
+	if d.IsZero() && d.Negative {
+		d = new(apd.Decimal).Abs(d)
+	}
+	return d.Text('f')
+}
+
+// numberKey is the same for numbers of the same value.
+func numberKey(d *apd.Decimal) string {
+	if d.IsZero() {
+		return "0"
+	}
+	r, _ := new(apd.Decimal).Reduce(d)
+	return r.Text('E')
+}
+
+// newBigInt reads a whole number of 64 bits.
+func newBigInt(d *apd.Decimal) (Value, error) {
+	r, _ := new(apd.Decimal).Reduce(d)
+	if r.Exponent < 0 {
+		return Value{}, &RecordError{Code: CodeInvalid, Message: "the number has a fraction, the column is bigint: use numeric, or round it in an expression"}
+	}
+	i, err := r.Int64()
+	if err != nil {
+		return Value{}, &RecordError{Code: CodeOutOfRange, Message: fmt.Sprintf("the number does not fit bigint (%d to %d): use numeric", math.MinInt64, math.MaxInt64)}
+	}
+	text := strconv.FormatInt(i, 10)
+	return newValue(spec.BigInt, text, text), nil
+}
+
+// isFinite tells the digits of a numeric column from NaN and the infinities.
+func isFinite(text string) bool { return number.MatchString(text) }
