@@ -2,18 +2,20 @@
 # Builds the test binaries of the tools module once, into a cache folder, and prints that folder.
 #   hack/tools.sh test   etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, kwok
 #   hack/tools.sh e2e    also kubelet, kube-proxy, containerd, runc, CNI, CoreDNS, helm, crane
-# The folder is named after the module's checksums and the Go version: another version is another folder.
+# The folder is named after the module's checksums, this script and the Go version: another version is another folder.
 # Progress goes to stderr, so that the folder can be read from stdout.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/tools"
 
 set_name=${1:?usage: hack/tools.sh test|e2e}
-key=$( (cat go.sum go.mod; go version) | sha256sum | cut -c1-12)
+key=$( (cat go.sum go.mod ../tools.sh; go version) | sha256sum | cut -c1-12)
 cache=${SYNCLINE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/syncline}
 bin=$cache/tools/$key
 mkdir -p "$bin"
 
-kubernetes=$(sed -n 's/^\tk8s.io\/kubernetes \(v[0-9.]*\).*/\1/p' go.mod)
+# Without a version stamp the API server refuses to start.
+kubernetes=$(sed -n 's/^\(require \|\t\)k8s.io\/kubernetes \(v[0-9.]*\).*/\2/p' go.mod)
+[ -n "$kubernetes" ] || { echo "hack/tools.sh: go.mod names no version of k8s.io/kubernetes" >&2; exit 1; }
 minor=${kubernetes#v1.}
 minor=${minor%%.*}
 version=k8s.io/component-base/version
@@ -21,12 +23,12 @@ ldflags="-s -w -X $version.gitVersion=$kubernetes -X $version.gitMajor=1 -X $ver
 
 k=k8s.io/kubernetes/cmd
 c=github.com/containerd/containerd/v2/cmd
+tags=seccomp,no_btrfs # runc and containerd's; the same for both sets, so that nothing is linked twice
 packages=(go.etcd.io/etcd/server/v3 $k/kube-apiserver $k/kube-controller-manager $k/kube-scheduler $k/kubectl
   sigs.k8s.io/kwok/cmd/kwok)
 case $set_name in
-test) tags= ;;
+test) ;;
 e2e)
-  tags=seccomp,no_btrfs
   packages+=($k/kubelet $k/kube-proxy $c/containerd $c/containerd-shim-runc-v2 $c/ctr
     github.com/opencontainers/runc github.com/containernetworking/plugins/plugins/main/ptp
     github.com/containernetworking/plugins/plugins/ipam/host-local ./coredns
