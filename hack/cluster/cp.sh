@@ -42,6 +42,11 @@ start() {
   echo "$! $name" >>pids
 }
 
+# alive NAME: the component's process is there.
+alive() {
+  kill -0 "$(awk -v name="$1" '$2 == name {print $1}' pids)" 2>/dev/null
+}
+
 # explain NAME: why a component did not come up, with the end of its log.
 explain() {
   echo "hack/cluster/cp.sh: $1 did not come up; the end of $STATE/log/$1.log:" >&2
@@ -80,6 +85,8 @@ start apiserver "$BIN/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd_por
 
 for _ in $(seq 300); do
   if "$BIN/kubectl" get --raw /readyz >/dev/null 2>&1; then break; fi
+  alive etcd || explain etcd
+  alive apiserver || explain apiserver
   sleep 0.2
 done
 "$BIN/kubectl" get --raw /readyz >/dev/null 2>&1 || explain apiserver
@@ -92,6 +99,7 @@ start scheduler "$BIN/kube-scheduler" --kubeconfig "$KUBECONFIG" --leader-elect=
 
 for _ in $(seq 300); do
   if "$BIN/kubectl" get serviceaccount default >/dev/null 2>&1; then break; fi
+  alive kcm || explain kcm
   sleep 0.1
 done
 "$BIN/kubectl" get serviceaccount default >/dev/null 2>&1 || explain kcm

@@ -1,0 +1,103 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// PostgreSQL's port on the node, and the role and database that belong to the application. The role is no superuser.
+const (
+	PostgresPort = 5432
+	Role         = "app"
+	Password     = "app-secret"
+	Database     = "app"
+)
+
+// DatabaseURI is what the application, the operator and the workers connect with.
+func DatabaseURI() string {
+	return fmt.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=disable", Role, Password, Address, PostgresPort, Database)
+}
+
+func adminURI() string {
+	return fmt.Sprintf("postgres://postgres@%s:%d/postgres?sslmode=disable", Address, PostgresPort)
+}
+
+// hba lets pods in by password; the node's own superuser needs none.
+const hba = "host all postgres " + Address + "/32 trust\nhost all all " + Address + "/32 scram-sha-256\nhost all all " + PodRange + " scram-sha-256\n"
+
+// StartPostgres makes a database server with the application's empty database in it.
+func StartPostgres(ctx context.Context, e *Env) error {
+	dir := filepath.Join(e.State, "postgres")
+	if err := initdb(ctx, e, dir); err != nil {
+		return err
+	}
+	as, err := unprivileged()
+	if err != nil {
+		return err
+	}
+	command := exec.Command(filepath.Join(e.PostgresBin, "postgres"), "-D", filepath.Join(dir, "data"), "-k", dir,
+		"-p", strconv.Itoa(PostgresPort), "-c", "listen_addresses="+Address+",127.0.0.1", "-c", "max_connections=200",
+		"-c", "shared_buffers=64MB", "-c", "log_min_messages=warning")
+	command.Dir = dir
+	s, err := launch(e, "postgres", PostgresPort, command, as)
+	if err != nil {
+		return err
+	}
+	var admin *pgx.Conn
+	err = s.await(ctx, e, func() (err error) {
+		admin, err = pgx.Connect(ctx, adminURI())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = admin.Close(ctx) }()
+	for _, statement := range []string{
+		"CREATE ROLE " + Role + " LOGIN PASSWORD '" + Password + "'",
+		"CREATE DATABASE " + Database + " OWNER " + Role,
+	} {
+		if _, err := admin.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("make the application's database: %w", err)
+		}
+	}
+	return nil
+}
+
+// initdb makes the server's files, owned by who it will run as.
+func initdb(ctx context.Context, e *Env, dir string) error {
+	as, err := unprivileged()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the database's folder: %w", err)
+	}
+	if as != nil {
+		if err := os.Chown(dir, int(as.Uid), int(as.Gid)); err != nil {
+			return fmt.Errorf("hand the database's folder over: %w", err)
+		}
+	}
+	data := filepath.Join(dir, "data")
+	command := exec.CommandContext(ctx, filepath.Join(e.PostgresBin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust",
+		"-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
+	command.Dir, command.SysProcAttr = dir, &syscall.SysProcAttr{Credential: as}
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("make the database's files: %w\n%s", err, out)
+	}
+	f, err := os.OpenFile(filepath.Join(data, "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("open pg_hba.conf: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := f.WriteString(hba); err != nil {
+		return fmt.Errorf("let the pods in: %w", err)
+	}
+	return nil
+}
