@@ -1,0 +1,183 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// settleSQL returns the exceptions only: a run that it does not name was settled by this call.
+const settleSQL = `
+SELECT run, token, result
+FROM settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+
+// Settle writes how claims ended, in one statement for the whole batch, and answers for each. A row that a handler's
+// transaction still holds is tried again alone, up to the connection's lock timeout. An output that the database
+// cannot store splits the batch and fails only the offender. After an error the outcome is unknown: settle again.
+func (s *Store) Settle(ctx context.Context, inc *Incarnation, batch []Settlement) ([]SettleResult, error) {
+	results, err := s.settle(ctx, inc, batch)
+	if err != nil {
+		return nil, fmt.Errorf("settle %d runs of worker %d: %w", len(batch), inc.ID, typed(err))
+	}
+	for i, r := range results {
+		if r != Busy {
+			continue
+		}
+		if results[i], err = s.settleBusy(ctx, inc, batch[i]); err != nil {
+			return nil, fmt.Errorf("settle run %d: %w", batch[i].Claim.RunID, typed(err))
+		}
+	}
+	return results, nil
+}
+
+// GiveBack returns claims whose handlers have stopped, or never started, without spending an attempt.
+func (s *Store) GiveBack(ctx context.Context, inc *Incarnation, claims ...*Claim) ([]SettleResult, error) {
+	batch := make([]Settlement, len(claims))
+	for i, c := range claims {
+		batch[i] = Settlement{Claim: c, Outcome: GivenBack, Code: "stopped", Message: "given back by its worker"}
+	}
+	return s.Settle(ctx, inc, batch)
+}
+
+func (s *Store) settle(ctx context.Context, inc *Incarnation, batch []Settlement) ([]SettleResult, error) {
+	results, err := s.write(ctx, inc, batch, false)
+	if !isData(err) {
+		return results, err
+	}
+	if len(batch) == 1 {
+		return s.write(ctx, inc, []Settlement{unstorable(batch[0], err)}, false)
+	}
+	half := len(batch) / 2
+	first, err := s.settle(ctx, inc, batch[:half])
+	if err != nil {
+		return nil, err
+	}
+	second, err := s.settle(ctx, inc, batch[half:])
+	return append(first, second...), err
+}
+
+// settleBusy waits for the row, at most the lock timeout.
+func (s *Store) settleBusy(ctx context.Context, inc *Incarnation, one Settlement) (SettleResult, error) {
+	results, err := s.write(ctx, inc, []Settlement{one}, true)
+	if errors.Is(typed(err), ErrBusy) {
+		return Busy, nil
+	}
+	if err != nil {
+		return Busy, err
+	}
+	return results[0], nil
+}
+
+// isData reports a value that PostgreSQL refuses: class 22, such as a NUL in a JSON string, and the program limits.
+func isData(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "54"))
+}
+
+// unstorable is the settlement of a run whose output the database refused.
+func unstorable(s Settlement, err error) Settlement {
+	return Settlement{Claim: s.Claim, Outcome: Failed, Code: "invalid_output", Message: clean("output cannot be stored: " + err.Error())}
+}
+
+func (s *Store) write(ctx context.Context, inc *Incarnation, batch []Settlement, wait bool) ([]SettleResult, error) {
+	args := newSettleArgs(inc, batch)
+	rows, err := s.db.Query(ctx, settleSQL, inc.ID, args.runs, args.tokens, args.outcomes, args.outputs, args.codes,
+		args.messages, args.delays, args.keep, args.lanes, args.receipts, wait)
+	if err != nil {
+		return nil, err
+	}
+	results, err := readResults(rows, batch)
+	if err != nil {
+		return nil, err
+	}
+	inc.settled(batch, results)
+	return results, nil
+}
+
+// settleArgs are the columns of a batch. Everything that only uncompleted runs need stays nil in a batch of completed
+// ones, which the function settles by its short way.
+type settleArgs struct {
+	runs, tokens, delays, lanes, receipts []int64
+	outcomes, codes, messages             []string
+	outputs                               []*string
+	keep                                  []bool
+}
+
+func newSettleArgs(inc *Incarnation, batch []Settlement) settleArgs {
+	a := settleArgs{receipts: inc.closing(batch)}
+	plain := !slices.ContainsFunc(batch, func(s Settlement) bool { return s.Outcome != Completed })
+	for _, s := range batch {
+		a.runs, a.tokens = append(a.runs, s.Claim.RunID), append(a.tokens, s.Claim.Token)
+		a.outputs = append(a.outputs, output(s))
+		if s.Claim.lane != 0 && !slices.Contains(a.lanes, s.Claim.lane) {
+			a.lanes = append(a.lanes, s.Claim.lane)
+		}
+		if !plain {
+			a.outcomes, a.codes = append(a.outcomes, string(s.Outcome)), append(a.codes, s.Code)
+			a.messages, a.delays = append(a.messages, s.Message), append(a.delays, millis(s.Delay))
+			a.keep = append(a.keep, s.KeepLane)
+		}
+	}
+	return a
+}
+
+func output(s Settlement) *string {
+	if s.Output == nil || s.Outcome != Completed {
+		return nil
+	}
+	return new(string(s.Output))
+}
+
+func readResults(rows pgx.Rows, batch []Settlement) ([]SettleResult, error) {
+	exceptions := map[Held]SettleResult{}
+	var h Held
+	var name string
+	_, err := pgx.ForEachRow(rows, []any{&h.RunID, &h.Token, &name}, func() error {
+		exceptions[h] = map[string]SettleResult{"already": Already, "lost": Lost, "busy": Busy}[name]
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	results := make([]SettleResult, len(batch))
+	for i, s := range batch {
+		results[i] = exceptions[Held{RunID: s.Claim.RunID, Token: s.Claim.Token}]
+	}
+	return results, nil
+}
+
+// closing are the receipts that have nothing left once the whole batch is confirmed.
+func (i *Incarnation) closing(batch []Settlement) []int64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	count := map[int64]int{}
+	for _, s := range batch {
+		count[s.Claim.receipt]++
+	}
+	var ids []int64
+	for id, n := range count {
+		if n >= i.receipts[id] {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// settled forgets confirmed claims.
+func (i *Incarnation) settled(batch []Settlement, results []SettleResult) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for k, s := range batch {
+		if results[k] == Busy {
+			continue
+		}
+		if i.receipts[s.Claim.receipt]--; i.receipts[s.Claim.receipt] <= 0 {
+			delete(i.receipts, s.Claim.receipt)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package jobs
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Outcome is how a claim ends.
+type Outcome string
+
+const (
+	// Completed ends the run with its output.
+	Completed Outcome = "completed"
+	// Failed ends the run with an error.
+	Failed Outcome = "failed"
+	// Retried spends an attempt and puts the run off.
+	Retried Outcome = "retried"
+	// Snoozed puts the run off without spending an attempt.
+	Snoozed Outcome = "snoozed"
+	// GivenBack makes the run due again without spending an attempt, or puts it off when it has a delay.
+	GivenBack Outcome = "given_back"
+	// Cancelled ends the run because somebody asked.
+	Cancelled Outcome = "cancelled"
+	// TimedOut ends the run because its deadline has passed.
+	TimedOut Outcome = "timed_out"
+)
+
+// Settlement is what a worker writes about a claim whose handler has stopped.
+type Settlement struct {
+	Claim   *Claim
+	Outcome Outcome
+	// Output is stored when the outcome is Completed.
+	Output json.RawMessage
+	// Code and Message are stored with every other outcome.
+	Code    string
+	Message string
+	// Delay puts a run that goes back off; 0 makes it due at once.
+	Delay time.Duration
+	// KeepLane keeps the lane of a run that is retried or snoozed.
+	KeepLane bool
+}
+
+// SettleResult is the database's answer about one settlement.
+type SettleResult int
+
+const (
+	// Done: the settlement was written by this call.
+	Done SettleResult = iota
+	// Already: this claim had settled the run before, by a settle whose reply was lost or by Complete.
+	Already
+	// Lost: the claim does not hold the run any more. The result is to be dropped.
+	Lost
+	// Busy: a transaction of the handler still holds the run's row. The run is still held; settle it again.
+	Busy
+)
+
+// String names the result for logs and metrics.
+func (r SettleResult) String() string {
+	return [...]string{"done", "already", "lost", "busy"}[r]
+}
+
+// maxMessage bounds an error message in bytes.
+const maxMessage = 8 << 10
+
+// Settle decides how a claim ends from what its handler returned and from the cause of its context's end, nil while
+// the context had not ended. It is called when the handler has stopped, never before.
+func (t TypeConfig) Settle(c *Claim, output json.RawMessage, err, cause error) Settlement {
+	s := Settlement{Claim: c, Outcome: Completed, Output: output}
+	if c.CompletionAsked() && err == nil {
+		err = errors.New("complete was called, but its transaction was not committed")
+	}
+	if err == nil {
+		return s
+	}
+	s.Output, s.Message = nil, clean(err.Error())
+	if stopped(&s, cause) {
+		return s
+	}
+	t.failed(&s, err)
+	return s
+}
+
+// stopped settles a run whose context had ended, unless the end was not the worker's doing.
+func stopped(s *Settlement, cause error) bool {
+	request, asked := errors.AsType[*CancelRequested](cause)
+	switch {
+	case errors.Is(cause, ErrDraining), errors.Is(cause, ErrLeaseLost):
+		s.Outcome, s.Code, s.Message = GivenBack, "stopped", clean(cause.Error())
+	case errors.Is(cause, ErrDeadline):
+		s.Outcome, s.Code = TimedOut, "deadline"
+	case asked:
+		s.Outcome, s.Code, s.Message = Cancelled, "cancelled", clean(request.Error())
+	default:
+		return false
+	}
+	return true
+}
+
+// failed settles a run whose handler returned an error of its own.
+func (t TypeConfig) failed(s *Settlement, err error) {
+	s.KeepLane = !t.ReleaseLaneOnRetry
+	if snooze, ok := errors.AsType[*snoozeError](err); ok {
+		s.Outcome, s.Code, s.Delay = Snoozed, "snoozed", snooze.after
+		return
+	}
+	if _, ok := errors.AsType[*giveBackError](err); ok {
+		s.Outcome, s.Code, s.Delay, s.KeepLane = GivenBack, "given_back", GiveBackDelay, false
+		return
+	}
+	s.Outcome, s.Code, s.KeepLane = Failed, "error", false
+	if permanent, ok := errors.AsType[*permanentError](err); ok {
+		s.Code = permanent.code
+		return
+	}
+	if s.Claim.Attempt >= t.Retry.attempts(s.Claim) {
+		return
+	}
+	s.Outcome, s.Delay, s.KeepLane = Retried, t.Retry.Backoff(s.Claim.Attempt), !t.ReleaseLaneOnRetry
+	if later, ok := errors.AsType[*retryAfterError](err); ok {
+		s.Delay = later.after
+	}
+}
+
+// clean makes a message that PostgreSQL can store: valid UTF-8 without NUL, of bounded size.
+func clean(message string) string {
+	message = strings.ReplaceAll(strings.ToValidUTF8(message, "\uFFFD"), "\x00", "\uFFFD")
+	if len(message) <= maxMessage {
+		return message
+	}
+	cut := maxMessage
+	for !utf8.RuneStart(message[cut]) {
+		cut--
+	}
+	return fmt.Sprintf("%s... (%d bytes more)", message[:cut], len(message)-cut)
+}

@@ -1,0 +1,144 @@
+package schema
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/tern/v2/migrate"
+)
+
+// maxName bounds a schema's name in bytes: names of channels add a suffix to it and end at 63.
+const maxName = 50
+
+// ValidName reports why a name cannot be a schema of this system.
+func ValidName(schemaName string) error {
+	switch {
+	case schemaName == "":
+		return fmt.Errorf("schema name is empty")
+	case len(schemaName) > maxName:
+		return fmt.Errorf("schema name %q has %d bytes, want at most %d", schemaName, len(schemaName), maxName)
+	case strings.ContainsRune(schemaName, 0):
+		return fmt.Errorf("schema name holds a NUL byte")
+	case strings.HasPrefix(schemaName, "pg_"):
+		return fmt.Errorf("schema name %q begins with pg_, which PostgreSQL keeps for itself", schemaName)
+	}
+	return nil
+}
+
+const (
+	// lockSQL is a session lock keyed by the schema's name, so that two managers migrate one after the other.
+	lockSQL   = `SELECT pg_advisory_lock(hashtextextended('syncline/migrate/' || $1, 0))`
+	unlockSQL = `SELECT pg_advisory_unlock(hashtextextended('syncline/migrate/' || $1, 0))`
+
+	existsSQL = `SELECT count(*) > 0 FROM pg_catalog.pg_namespace WHERE nspname = $1`
+)
+
+// Migrate creates the schema when it is missing and brings it to Current, each migration in a transaction of its own,
+// under an advisory lock keyed by the schema's name: several at once run one after the other and the later ones find
+// nothing to do. It needs the right to create the schema (or CREATE on an existing one), no superuser. A schema that a
+// newer binary made is left alone: ErrSchemaTooNew when that binary no longer supports this one, nil otherwise.
+func Migrate(ctx context.Context, conn *pgx.Conn, schemaName string) (err error) {
+	if err := ValidName(schemaName); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, lockSQL, schemaName); err != nil {
+		return fmt.Errorf("lock schema %q for migration: %w", schemaName, err)
+	}
+	defer func() {
+		// When the context has ended, pgx has closed the connection and so given the lock back.
+		if _, unlockErr := conn.Exec(ctx, unlockSQL, schemaName); err == nil && unlockErr != nil {
+			err = fmt.Errorf("unlock schema %q: %w", schemaName, unlockErr)
+		}
+	}()
+	if err := create(ctx, conn, schemaName); err != nil {
+		return fmt.Errorf("create schema %q: %w", schemaName, err)
+	}
+	newer, err := madeByNewer(ctx, conn, schemaName)
+	if err != nil || newer {
+		return err
+	}
+	if err := apply(ctx, conn, schemaName); err != nil {
+		return fmt.Errorf("migrate schema %q: %w", schemaName, err)
+	}
+	return nil
+}
+
+// create makes the schema only when it is missing, so that a role without the right to create one can use it.
+func create(ctx context.Context, conn *pgx.Conn, schemaName string) error {
+	var exists bool
+	if err := conn.QueryRow(ctx, existsSQL, schemaName).Scan(&exists); err != nil || exists {
+		return err
+	}
+	_, err := conn.Exec(ctx, "CREATE SCHEMA "+quote(schemaName))
+	return err
+}
+
+// madeByNewer reports a schema beyond Current, and whether this binary may still use it.
+func madeByNewer(ctx context.Context, conn *pgx.Conn, schemaName string) (bool, error) {
+	var exists bool
+	err := conn.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, quote(schemaName)+".schema_meta").Scan(&exists)
+	if err != nil || !exists {
+		return false, err
+	}
+	version, minCompatible, err := meta(ctx, conn, quote(schemaName)+".schema_meta")
+	if err != nil || version <= Current {
+		return false, err
+	}
+	return true, compatible(version, minCompatible)
+}
+
+func apply(ctx context.Context, conn *pgx.Conn, schemaName string) error {
+	m, err := migrate.NewMigrator(ctx, conn, versionTable(schemaName))
+	if err != nil {
+		return err
+	}
+	for i, file := range migrations() {
+		m.AppendMigration(file.name, statements(schemaName, int32(i+1), file.sql), "")
+	}
+	return m.Migrate(ctx)
+}
+
+func versionTable(schemaName string) string { return quote(schemaName) + ".schema_version" }
+
+func quote(schemaName string) string { return pgx.Identifier{schemaName}.Sanitize() }
+
+// statements are one migration over the schema's search path, with the version that it leads to.
+func statements(schemaName string, version int32, sql string) string {
+	return fmt.Sprintf(`SET LOCAL search_path = %s, pg_catalog, pg_temp;
+%s
+UPDATE schema_meta SET version = %d, min_compatible = greatest(min_compatible, least(%d, %d));
+`, quote(schemaName), strings.TrimSpace(sql), version, version, MinCompatible)
+}
+
+// Print is the SQL that Migrate runs, for an administrator to run in one session. It can be run again, and over an
+// older schema: what was applied is left out. A later Migrate finds nothing to do.
+func Print(schemaName string) string {
+	var b strings.Builder
+	name, table := quote(schemaName), versionTable(schemaName)
+	fmt.Fprintf(&b, `-- Schema %s, version %d. Run it as the role that shall own the tables, or grant that role USAGE on the
+-- schema and all rights on its tables, sequences and functions afterwards.
+BEGIN;
+CREATE SCHEMA IF NOT EXISTS %s;
+CREATE TABLE IF NOT EXISTS %s (version int4 NOT NULL);
+INSERT INTO %s (version) SELECT 0 WHERE NOT EXISTS (SELECT FROM %s);
+`, name, Current, name, table, table, table)
+	for i, file := range migrations() {
+		version := int32(i + 1)
+		fmt.Fprintf(&b, `
+-- %s
+DO $migration$
+BEGIN
+IF (SELECT version FROM %s) < %d THEN
+EXECUTE $statements$
+%s$statements$;
+UPDATE %s SET version = %d;
+END IF;
+END
+$migration$;
+`, file.name, table, version, statements(schemaName, version, file.sql), table, version)
+	}
+	b.WriteString("\nCOMMIT;\n")
+	return b.String()
+}
