@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
@@ -52,6 +53,8 @@ func (w *jsonWriter) value(v any, depth int) error {
 		return err
 	case bool:
 		fmt.Fprint(w, v)
+	case time.Time:
+		return w.text(v.UTC().Format(time.RFC3339Nano))
 	case nil:
 		w.WriteString("null")
 	default:

@@ -82,5 +82,15 @@ func newBigInt(d *apd.Decimal) (Value, error) {
 	return newValue(spec.BigInt, text, text), nil
 }
 
+// wholeNumber writes a number without a fraction, however it is written; false when it has one.
+func wholeNumber(s string) (string, bool) {
+	d, err := parseDecimal(s)
+	if err != nil {
+		return "", false
+	}
+	r, _ := new(apd.Decimal).Reduce(d)
+	return plain(r), r.Exponent >= 0
+}
+
 // isFinite tells the digits of a numeric column from NaN and the infinities.
 func isFinite(text string) bool { return number.MatchString(text) }

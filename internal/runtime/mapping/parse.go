@@ -35,7 +35,7 @@ var parsers = map[spec.FieldType]func(any) (Value, error){
 	spec.TimestampTZ: parseTimestamp,
 	spec.Date:        parseDate,
 	spec.UUID:        parseUUID,
-	spec.JSONB:       parseJSONB,
+	spec.JSONB:       newJSONB,
 }
 
 func parseText(v any) (Value, error) {
@@ -161,13 +161,6 @@ func parseUUID(v any) (Value, error) {
 	}
 	text := id.String()
 	return newValue(spec.UUID, text, text), nil
-}
-
-func parseJSONB(v any) (Value, error) {
-	if t, ok := v.(time.Time); ok {
-		v = t.UTC().Format(time.RFC3339Nano)
-	}
-	return newJSONB(v)
 }
 
 func wrongType(v any, column, wayOut string) error {
