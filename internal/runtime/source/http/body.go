@@ -1,0 +1,75 @@
+package http
+
+import (
+	"errors"
+	"io"
+	"mime"
+	nethttp "net/http"
+	"strings"
+
+	"github.com/syncline-dev/syncline/internal/runtime/mapping"
+	"github.com/syncline-dev/syncline/internal/runtime/source"
+)
+
+// bounds are what a page may still take, in bytes after decompression.
+type bounds struct {
+	page int64
+	// run is what is left of the run's bound.
+	run int64
+}
+
+// readBody decodes the JSON of an answer. It reads at most one byte more than allowed, whatever the headers claim.
+func readBody(resp *nethttp.Response, b bounds) (body any, size int64, err error) {
+	if err := checkType(resp.Header); err != nil {
+		return nil, 0, err
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, min(b.page, b.run)+1))
+	switch size = int64(len(data)); {
+	case size > b.page:
+		return nil, size, fail(source.LimitExceeded, "the page is larger than maxPageBytes (%d)", b.page)
+	case size > b.run:
+		return nil, size, fail(source.LimitExceeded, "the pages of this run are together larger than maxRunBytes")
+	case err != nil:
+		return nil, size, err
+	case size == 0:
+		return nil, 0, fail(source.Transient, "the answer is empty")
+	}
+	body, err = mapping.Decode(data)
+	if err != nil {
+		return nil, size, undecodable(err)
+	}
+	return body, size, nil
+}
+
+// undecodable tells an answer that broke off, which may come whole the next time, from one that never was JSON. The
+// decoder's own message may quote the answer, and stays out.
+func undecodable(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fail(source.Transient, "the JSON of the answer breaks off")
+	}
+	return fail(source.BadAnswer, "the answer is not valid JSON")
+}
+
+func checkType(h nethttp.Header) error {
+	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return fail(source.BadAnswer, "the answer is compressed in a way that was not asked for")
+	}
+	if t := h.Get("Content-Type"); t != "" && !isJSON(t) {
+		return fail(source.BadAnswer, "the answer is not JSON but %s: check the base URL and the path", typeName(t))
+	}
+	return nil
+}
+
+func isJSON(contentType string) bool {
+	t := typeName(contentType)
+	return t == "application/json" || t == "text/json" || strings.HasPrefix(t, "application/") && strings.HasSuffix(t, "+json")
+}
+
+// typeName is the media type without its parameters, in lower case.
+func typeName(contentType string) string {
+	t, _, err := mime.ParseMediaType(contentType)
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+		return "of an unreadable type"
+	}
+	return t
+}

@@ -1,0 +1,272 @@
+package http
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	nethttp "net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/time/rate"
+
+	"github.com/syncline-dev/syncline/internal/runtime/source"
+	"github.com/syncline-dev/syncline/internal/runtime/source/http/request"
+)
+
+const (
+	// maxTries is how often one page is asked for before the walk gives up.
+	maxTries = 4
+	// maxWait is the longest wait inside a walk; a longer one is for the run's own retry, which holds no worker.
+	maxWait = 10 * time.Second
+	// maxRedirects is the number of redirects followed for one page.
+	maxRedirects = 5
+	// maxHeaderBytes bounds the headers of an answer.
+	maxHeaderBytes = 256 << 10
+	// maxDrain is how much of a refused answer is read to keep its connection.
+	maxDrain = 64 << 10
+)
+
+// client sends requests to one origin. It is safe for concurrent use.
+type client struct {
+	transport nethttp.RoundTripper
+	base      *url.URL
+	auth      authorization
+	userAgent string
+	limiter   *rate.Limiter
+	timeout   time.Duration
+	now       func() time.Time
+	// sleep waits between tries; tests record instead.
+	sleep func(context.Context, time.Duration) error
+}
+
+// call is one page to fetch.
+type call struct {
+	url    *url.URL
+	header nethttp.Header
+	bounds bounds
+	// resumed is true when the walk began at a stored cursor.
+	resumed bool
+}
+
+// answer is a page as it came.
+type answer struct {
+	body any
+	size int64
+	// links are the Link headers, at is the URL that they are relative to.
+	links []string
+	at    *url.URL
+	asOf  time.Time
+	// beyond is true when there is no page at this number: the one before was the last.
+	beyond bool
+}
+
+func newTransport(e *egress) *nethttp.Transport {
+	return &nethttp.Transport{
+		Proxy:                  nil, // a proxy from the environment would dial past the egress guard
+		DialContext:            e.dialer().DialContext,
+		ForceAttemptHTTP2:      true,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConnsPerHost:    2,
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+	}
+}
+
+// fetch asks for one page, again after failures that may pass, up to maxTries times.
+func (c *client) fetch(ctx context.Context, q call) (*answer, *source.Error) {
+	wait := backoff.NewExponentialBackOff()
+	wait.Multiplier, wait.MaxInterval = 2, maxWait
+	for try := 1; ; try++ {
+		a, err := c.once(ctx, q)
+		if err == nil || ctx.Err() != nil || try == maxTries {
+			return a, err
+		}
+		pause, again := patience(err, wait.NextBackOff())
+		if !again {
+			return nil, err
+		}
+		if c.sleep(ctx, pause) != nil {
+			return nil, interrupted(ctx)
+		}
+	}
+}
+
+// patience says how long to wait before the next try, and whether there is one.
+func patience(e *source.Error, step time.Duration) (time.Duration, bool) {
+	switch {
+	case e.Class == source.Transient:
+		return step, true
+	case e.Class == source.RateLimited && e.RetryAfter <= maxWait:
+		return max(step, e.RetryAfter), true
+	}
+	return 0, false
+}
+
+func interrupted(ctx context.Context) *source.Error {
+	return &source.Error{Class: source.Transient, Err: context.Cause(ctx)}
+}
+
+// sleep waits for d or the end of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// once sends the request and follows redirects inside the origin.
+func (c *client) once(parent context.Context, q call) (*answer, *source.Error) {
+	ctx, cancel := context.WithTimeout(parent, c.timeout)
+	defer cancel()
+	at := q.url
+	for range maxRedirects + 1 {
+		next, a, err := c.send(ctx, at, q)
+		switch {
+		case err != nil && parent.Err() != nil:
+			return nil, interrupted(parent)
+		case err != nil:
+			return nil, c.explain(err, at)
+		case next == nil:
+			return a, nil
+		}
+		at = next
+	}
+	return nil, c.explain(fail(source.BadAnswer, "more than %d redirects", maxRedirects), q.url)
+}
+
+// send makes one exchange. It gives either the target of a redirect or the answer.
+func (c *client) send(ctx context.Context, at *url.URL, q call) (*url.URL, *answer, error) {
+	if err := c.limit(ctx); err != nil {
+		return nil, nil, err
+	}
+	resp, err := c.transport.RoundTrip(c.request(ctx, at, q.header))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if isRedirect(resp.StatusCode) {
+		drain(resp.Body)
+		next, err := c.redirect(at, resp.Header.Get("Location"))
+		return next, nil, err
+	}
+	if err := classify(resp.StatusCode, resp.Header, q.resumed, c.now()); err != nil {
+		drain(resp.Body)
+		return nil, nil, err
+	}
+	body, size, err := readBody(resp, q.bounds)
+	if err != nil {
+		return nil, nil, err
+	}
+	return nil, &answer{
+		body: body, size: size, links: resp.Header.Values("Link"), at: at, asOf: answeredAt(resp.Header, c.now()),
+	}, nil
+}
+
+func (c *client) limit(ctx context.Context) error {
+	if c.limiter == nil {
+		return nil
+	}
+	if err := c.limiter.Wait(ctx); err != nil && ctx.Err() == nil {
+		return fail(source.RateLimited, "the connection's own rate limit leaves no room before the deadline")
+	}
+	return nil // a cancelled context fails the exchange that follows
+}
+
+// request is built for a URL that is on the base's origin: nothing else may carry the credential.
+func (c *client) request(ctx context.Context, at *url.URL, header nethttp.Header) *nethttp.Request {
+	r := (&nethttp.Request{Method: nethttp.MethodGet, URL: at, Host: at.Host, Header: nethttp.Header{}}).WithContext(ctx)
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("User-Agent", c.userAgent)
+	maps.Copy(r.Header, header)
+	if c.auth.header != "" {
+		r.Header.Set("Authorization", c.auth.header)
+	}
+	return r
+}
+
+func drain(body io.Reader) { _, _ = io.CopyN(io.Discard, body, maxDrain) }
+
+func isRedirect(status int) bool {
+	return slices.Contains([]int{
+		nethttp.StatusMovedPermanently, nethttp.StatusFound, nethttp.StatusSeeOther,
+		nethttp.StatusTemporaryRedirect, nethttp.StatusPermanentRedirect,
+	}, status)
+}
+
+func (c *client) redirect(at *url.URL, location string) (*url.URL, error) {
+	if location == "" {
+		return nil, fail(source.BadAnswer, "a redirect without a target")
+	}
+	return c.resolve(at, location, "redirect")
+}
+
+// resolve makes a reference of the upstream absolute, and refuses one that leaves the base's origin.
+func (c *client) resolve(at *url.URL, ref, what string) (*url.URL, error) {
+	u, err := at.Parse(ref)
+	if err != nil {
+		return nil, fail(source.BadAnswer, "the target of the %s is not a URL", what)
+	}
+	if !request.SameOrigin(c.base, u) {
+		return nil, fail(source.Refused, "the %s leads to %s, and requests stay on %s: set the base URL to where the API really is",
+			what, c.auth.cut(request.Origin(u)), request.Origin(c.base))
+	}
+	u.Fragment, u.RawFragment = "", ""
+	return u, nil
+}
+
+// explain gives a failed exchange its class and names the request.
+func (c *client) explain(err error, at *url.URL) *source.Error {
+	e, ok := errors.AsType[*source.Error](err)
+	if !ok {
+		e = &source.Error{Class: source.Transient, Err: c.describe(err)}
+		if refused, ok := errors.AsType[*RefusedAddressError](err); ok {
+			e.Class, e.Err = source.Refused, refused
+		}
+	}
+	e.Err = fmt.Errorf("GET %s: %w", c.name(at), e.Err)
+	return e
+}
+
+// describe keeps the message of errors that cannot quote the exchange, and replaces all others.
+func (c *client) describe(err error) error {
+	if isTimeout(err) {
+		return fmt.Errorf("no complete answer within %s", c.timeout)
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return e
+	}
+	return errors.New("the connection broke, or the answer is not HTTP")
+}
+
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return errors.Is(err, context.DeadlineExceeded) || ok && e.Timeout()
+}
+
+// name is a URL for messages: with the names of its query parameters, without their values.
+func (c *client) name(u *url.URL) string {
+	name := u.Scheme + "://" + u.Host + u.EscapedPath()
+	if names := slices.Sorted(maps.Keys(u.Query())); len(names) > 0 {
+		name += "?" + strings.Join(names, "&")
+	}
+	return c.auth.cut(name)
+}

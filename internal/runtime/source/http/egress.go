@@ -1,0 +1,130 @@
+package http
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// reservedRange is a range that requests may not reach, after the IANA registries of special-purpose addresses.
+type reservedRange struct {
+	prefix netip.Prefix
+	what   string
+}
+
+// reserved4 lists what of IPv4 is not the public Internet.
+var reserved4 = []reservedRange{
+	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified"},
+	{netip.MustParsePrefix("10.0.0.0/8"), "private"},
+	{netip.MustParsePrefix("100.64.0.0/10"), "carrier-grade NAT"},
+	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
+	{netip.MustParsePrefix("169.254.169.254/32"), "the metadata service of clouds"},
+	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},
+	{netip.MustParsePrefix("172.16.0.0/12"), "private"},
+	{netip.MustParsePrefix("192.0.0.0/24"), "protocol assignments"},
+	{netip.MustParsePrefix("192.0.2.0/24"), "documentation"},
+	{netip.MustParsePrefix("192.88.99.0/24"), "a 6to4 relay"},
+	{netip.MustParsePrefix("192.168.0.0/16"), "private"},
+	{netip.MustParsePrefix("198.18.0.0/15"), "benchmarking"},
+	{netip.MustParsePrefix("198.51.100.0/24"), "documentation"},
+	{netip.MustParsePrefix("203.0.113.0/24"), "documentation"},
+	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
+	{netip.MustParsePrefix("240.0.0.0/4"), "reserved"},
+}
+
+// reserved6 lists what of 2000::/3 is not the public Internet, and names some of what lies outside of it, which is
+// refused as a whole.
+var reserved6 = []reservedRange{
+	{netip.MustParsePrefix("::/128"), "unspecified"},
+	{netip.MustParsePrefix("::1/128"), "loopback"},
+	{netip.MustParsePrefix("64:ff9b::/96"), "NAT64"},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), "local NAT64"},
+	{netip.MustParsePrefix("fc00::/7"), "unique local"},
+	{netip.MustParsePrefix("fe80::/10"), "link-local"},
+	{netip.MustParsePrefix("ff00::/8"), "multicast"},
+	{netip.MustParsePrefix("2001::/23"), "protocol assignments"},
+	{netip.MustParsePrefix("2001:db8::/32"), "documentation"},
+	{netip.MustParsePrefix("2002::/16"), "6to4"},
+	{netip.MustParsePrefix("3fff::/20"), "documentation"},
+}
+
+var globalUnicast6 = netip.MustParsePrefix("2000::/3")
+
+// reservedAs names the reserved range that addr is in, "" when it is public. An IPv4 address in IPv6 form counts as
+// what it stands for.
+func reservedAs(addr netip.Addr) string {
+	addr = addr.Unmap().WithZone("")
+	ranges := reserved4
+	if addr.Is6() {
+		ranges = reserved6
+	}
+	for _, r := range ranges {
+		if r.prefix.Contains(addr) {
+			return r.what
+		}
+	}
+	if addr.Is6() && !globalUnicast6.Contains(addr) {
+		return "not global unicast"
+	}
+	return ""
+}
+
+// RefusedAddressError says that a request was not let out.
+type RefusedAddressError struct {
+	Addr netip.Addr
+	// What names the kind of the address, such as "private".
+	What string
+}
+
+// Error names the address and the way out.
+func (e *RefusedAddressError) Error() string {
+	return fmt.Sprintf("address %s is %s: list its range in the connection's egress.allowedCIDRs if requests may reach it", e.Addr, e.What)
+}
+
+// egress decides which addresses may be dialled.
+type egress struct{ allowed []netip.Prefix }
+
+func newEgress(cidrs []string) (*egress, error) {
+	e := &egress{}
+	for _, c := range cidrs {
+		p, err := netip.ParsePrefix(c)
+		if err != nil {
+			return nil, fmt.Errorf("egress.allowedCIDRs: %q is not a range such as 10.0.0.0/8", c)
+		}
+		if p.Addr().Is4In6() {
+			return nil, fmt.Errorf("egress.allowedCIDRs: write %q as an IPv4 range", c)
+		}
+		e.allowed = append(e.allowed, p.Masked())
+	}
+	return e, nil
+}
+
+func (e *egress) check(addr netip.Addr) error {
+	plain := addr.Unmap().WithZone("")
+	for _, p := range e.allowed {
+		if p.Contains(plain) {
+			return nil
+		}
+	}
+	if what := reservedAs(plain); what != "" {
+		return &RefusedAddressError{Addr: plain, What: what}
+	}
+	return nil
+}
+
+// control runs after name resolution, on each address that is about to be dialled: a name that resolves to something
+// else the second time gains nothing.
+func (e *egress) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("read address to dial: %w", err)
+	}
+	return e.check(to.Addr())
+}
+
+func (e *egress) dialer() *net.Dialer {
+	return &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, ControlContext: e.control}
+}
