@@ -332,7 +332,7 @@ type ClaimsStatus struct {
 // +kubebuilder:printcolumn:name="Stale",type=integer,priority=1,JSONPath=`.status.claims.staleRuns`
 // +kubebuilder:printcolumn:name="Recovered",type=integer,priority=1,JSONPath=`.status.claims.leasesRecovered`
 // +kubebuilder:printcolumn:name="Draining",type=integer,priority=1,JSONPath=`.status.drainingReplicas`
-// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 52",fieldPath=".metadata.name",reason=FieldValueInvalid,message="metadata.name must have at most 52 characters, because Deployment, ServiceAccount and labels are made from it: choose a shorter one; spec.poolName may have 63"
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 52",reason=FieldValueInvalid,message="metadata.name must have at most 52 characters, because Deployment, ServiceAccount and labels are made from it: choose a shorter one; spec.poolName may have 63"
 type JobPool struct {
 	metav1.TypeMeta `json:",inline"`
 

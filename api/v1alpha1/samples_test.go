@@ -1,0 +1,65 @@
+package v1alpha1_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/syncline-dev/syncline/internal/kubetest"
+)
+
+var _ = Describe("config/samples", func() {
+	It("is accepted as it stands", func(ctx context.Context) {
+		ns := newNamespace(ctx)
+		kinds := map[string]int{}
+		for _, o := range samples() {
+			o.SetNamespace(ns)
+			Expect(api.Create(ctx, o)).To(Succeed(), "%s %s", o.GetKind(), o.GetName())
+			kinds[o.GetKind()]++
+		}
+		Expect(kinds).To(Equal(map[string]int{
+			"Secret": 2, "JobPool": 1, "IntegrationConnection": 1, "IntegrationSubscription": 1,
+		}))
+	})
+})
+
+// samples reads every object that the kustomization of config/samples lists.
+func samples() []*unstructured.Unstructured {
+	GinkgoHelper()
+	folder := filepath.Join(kubetest.Root(), "config", "samples")
+	list := objects(filepath.Join(folder, "kustomization.yaml"))[0]
+	files, _, err := unstructured.NestedStringSlice(list.Object, "resources")
+	Expect(err).NotTo(HaveOccurred())
+	var all []*unstructured.Unstructured
+	for _, f := range files {
+		all = append(all, objects(filepath.Join(folder, f))...)
+	}
+	return all
+}
+
+func objects(path string) []*unstructured.Unstructured {
+	GinkgoHelper()
+	data, err := os.ReadFile(path)
+	Expect(err).NotTo(HaveOccurred())
+	d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), len(data))
+	var all []*unstructured.Unstructured
+	for {
+		o := &unstructured.Unstructured{}
+		if err := d.Decode(o); errors.Is(err, io.EOF) {
+			return all
+		} else {
+			Expect(err).NotTo(HaveOccurred())
+		}
+		if len(o.Object) > 0 {
+			all = append(all, o)
+		}
+	}
+}
