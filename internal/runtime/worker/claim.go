@@ -1,0 +1,291 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/syncline-dev/syncline/internal/runtime/jobs"
+	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
+)
+
+// claimer is the one loop that claims, reconciles and promotes.
+//
+// A claim and a reconcile of one process are never under way together: a reconcile could not tell a claim whose reply is
+// still on its way from one that nobody knows of.
+type claimer struct {
+	store     Store
+	pool      string
+	life      *life
+	tuning    *tuning
+	ledger    *ledger
+	present   func() *jobs.Incarnation
+	handOut   func(inc *jobs.Incarnation, c *jobs.Claim)
+	leaseLost func() // the database says that the incarnation has no lease
+	log       *slog.Logger
+	metrics   *telemetry.Worker
+
+	givenUp context.Context // ends when a drain waits no longer for a claim
+	giveUp  context.CancelFunc
+
+	turn    sync.Mutex // held by a claim with its hand-out, and by a reconcile
+	poke    signal
+	woken   atomic.Bool
+	unsure  atomic.Bool // a reconcile is due
+	stopped atomic.Bool
+
+	mu       sync.Mutex
+	nextLook time.Time // when to promote and claim without being woken
+
+	more      bool      // there may be due runs; run owns it
+	busy      bool      // the last claim came back full; run owns it
+	freeSince time.Time // since when free slots gather; run owns it
+	trouble   outage
+}
+
+// wake makes the loop look for due runs.
+func (c *claimer) wake() {
+	c.woken.Store(true)
+	c.poke.set()
+}
+
+// freed tells the loop that a slot is free.
+func (c *claimer) freed() { c.poke.set() }
+
+// reconcileSoon makes the loop compare the database's receipts with what is held, before the next claim.
+func (c *claimer) reconcileSoon() {
+	c.unsure.Store(true)
+	c.poke.set()
+}
+
+// dueIn makes the loop look again after d, or earlier.
+func (c *claimer) dueIn(d time.Duration) {
+	at := time.Now().Add(d)
+	c.mu.Lock()
+	earlier := at.Before(c.nextLook)
+	if earlier {
+		c.nextLook = at
+	}
+	c.mu.Unlock()
+	if earlier {
+		c.poke.set()
+	}
+}
+
+// stop ends claiming. When it returns, no claim is under way and what the last one brought has been given back; a claim
+// that has no answer when ctx ends is given up.
+func (c *claimer) stop(ctx context.Context) {
+	c.stopped.Store(true)
+	defer context.AfterFunc(ctx, c.giveUp)()
+	c.turn.Lock()
+	defer c.turn.Unlock()
+}
+
+// run loops until ctx ends. After stop it only reconciles.
+func (c *claimer) run(ctx context.Context) {
+	for {
+		_, changed := c.tuning.get()
+		t := time.NewTimer(c.once(ctx))
+		select {
+		case <-t.C:
+		case <-c.poke:
+		case <-changed:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+		t.Stop()
+	}
+}
+
+// once does what is due and says how long nothing else will be.
+func (c *claimer) once(ctx context.Context) time.Duration {
+	pool, _ := c.tuning.current()
+	if c.unsure.Swap(false) && !c.reconcile(ctx) {
+		return jitter(pool.Poll())
+	}
+	if c.stopped.Load() {
+		return pool.Poll()
+	}
+	c.look(ctx, pool.Poll())
+	if c.woken.Swap(false) {
+		c.more = true
+	}
+	for c.more && !pool.Hold && !c.stopped.Load() && !c.unsure.Load() {
+		n, gather := c.ask(pool.Concurrency)
+		if n == 0 || !c.claim(ctx, n) {
+			return min(gather, c.untilLook())
+		}
+	}
+	return c.untilLook()
+}
+
+// look promotes what has become due when it is time to, and plans the next look: at the nearest due time, at the
+// latest after poll.
+func (c *claimer) look(ctx context.Context, poll time.Duration) {
+	c.mu.Lock()
+	due := !time.Now().Before(c.nextLook)
+	if due {
+		c.nextLook = time.Now().Add(jitter(poll))
+	}
+	c.mu.Unlock()
+	if !due {
+		return
+	}
+	c.more = true
+	short, end := c.bounded(ctx)
+	defer end()
+	moved, next, err := c.store.Promote(short, c.pool)
+	if err != nil {
+		c.trouble.failed(ctx, c.log, err)
+		return
+	}
+	// Due but not moved: somebody's transaction holds the row. The timer looks again.
+	if next > 0 || next == 0 && moved > 0 {
+		c.dueIn(next)
+	}
+}
+
+// ask is the number of runs to claim now. When it is 0 because freed slots shall gather, gather is the time until they
+// are claimed however few there are.
+func (c *claimer) ask(concurrency int) (n int, gather time.Duration) {
+	running, unsettled := c.ledger.load()
+	l := load{concurrency: concurrency, running: running, unsettled: unsettled}
+	if l.free() == 0 {
+		c.freeSince = time.Time{}
+		return 0, forever
+	}
+	if c.freeSince.IsZero() {
+		c.freeSince = time.Now()
+	}
+	waited := time.Since(c.freeSince)
+	if n = l.ask(c.busy, waited); n == 0 {
+		return 0, gatherTime - waited
+	}
+	c.freeSince = time.Time{}
+	return n, forever
+}
+
+// forever is a wait that something else ends.
+const forever = time.Duration(math.MaxInt64)
+
+// untilLook is the time until the next look.
+func (c *claimer) untilLook() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Until(c.nextLook)
+}
+
+// claim claims up to n runs and hands them out; false when there is no use in going on at once.
+func (c *claimer) claim(ctx context.Context, n int) bool {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	inc := c.present()
+	if c.stopped.Load() || !c.life.acts(inc.ID, time.Now()) {
+		return false
+	}
+	short, end := c.bounded(ctx)
+	defer context.AfterFunc(c.givenUp, end)()
+	claims, err := c.store.Claim(short, inc, n)
+	end()
+	if err != nil {
+		c.claimFailed(ctx, err)
+		return false
+	}
+	c.trouble.over(ctx, c.log)
+	c.busy = len(claims) == n
+	c.more = c.busy
+	c.metrics.Claims.WithLabelValues(claimResult(len(claims), n)).Inc()
+	c.dispatch(ctx, inc, claims)
+	return true
+}
+
+// claimFailed handles a claim that may or may not have claimed. Its connection is closed, so no reply comes any more;
+// the reconcile finds out. A lease that is gone or expired claimed nothing: the next beat decides.
+func (c *claimer) claimFailed(ctx context.Context, err error) {
+	c.metrics.Claims.WithLabelValues("error").Inc()
+	c.trouble.failed(ctx, c.log, err)
+	if errors.Is(err, jobs.ErrLeaseLost) {
+		c.leaseLost()
+		return
+	}
+	c.unsure.Store(true)
+}
+
+func claimResult(got, asked int) string {
+	switch got {
+	case 0:
+		return "empty"
+	case asked:
+		return "full"
+	}
+	return "partial"
+}
+
+// dispatch hands out what a committed claim brought, unless the process may no longer act as the incarnation that
+// claimed, or drains.
+func (c *claimer) dispatch(ctx context.Context, inc *jobs.Incarnation, claims []*jobs.Claim) {
+	switch {
+	case len(claims) == 0:
+	case !c.life.acts(inc.ID, time.Now()):
+		c.log.WarnContext(ctx, "claim came after the lease's deadline, nothing is handed out", slog.Int("runs", len(claims)))
+		c.unsure.Store(true)
+	case c.stopped.Load():
+		c.giveBack(ctx, inc, claims)
+	default:
+		for _, claim := range claims {
+			c.handOut(inc, claim)
+		}
+		c.metrics.Claimed.Add(float64(len(claims)))
+	}
+}
+
+// giveBack returns what was claimed but never handed out.
+func (c *claimer) giveBack(ctx context.Context, inc *jobs.Incarnation, claims []*jobs.Claim) {
+	short, end := c.bounded(ctx)
+	defer end()
+	defer context.AfterFunc(c.givenUp, end)()
+	if _, err := c.store.GiveBack(short, inc, claims...); err != nil {
+		c.trouble.failed(ctx, c.log, err)
+		c.unsure.Store(true)
+	}
+}
+
+// reconcile gives back what the database thinks is claimed here and is not held; false when it could not ask.
+func (c *claimer) reconcile(ctx context.Context) bool {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	short, end := c.bounded(ctx)
+	defer end()
+	c.metrics.Reconciles.Inc()
+	n, err := c.store.Reconcile(short, c.present(), c.ledger.held())
+	if errors.Is(err, jobs.ErrLeaseLost) { // whatever the incarnation held is not its own any more
+		c.leaseLost()
+		return true
+	}
+	if err != nil {
+		c.trouble.failed(ctx, c.log, err)
+		c.unsure.Store(true)
+		return false
+	}
+	if n > 0 {
+		c.log.InfoContext(ctx, "gave back runs that were claimed but never handed out", slog.Int("runs", n))
+		c.woken.Store(true)
+	}
+	return true
+}
+
+// bounded limits one statement: to a third of the lease, so that a connection that fell silent costs no lease, and to ten
+// seconds. A statement that is given up closes its connection.
+func (c *claimer) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, statementTimeout(c.tuning))
+}
+
+func statementTimeout(t *tuning) time.Duration {
+	pool, _ := t.current()
+	return min(pool.Lease()/3, 10*time.Second)
+}

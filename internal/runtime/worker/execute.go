@@ -1,0 +1,80 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/syncline-dev/syncline/internal/runtime/jobs"
+	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
+)
+
+// executor runs handlers, each in a goroutine of its own. A handler that ignores its context keeps its slot, its claim
+// and its lane until it returns: nothing is settled or given back for it.
+type executor struct {
+	types   map[string]Registration
+	ledger  *ledger
+	settler *settler
+	claimer *claimer
+	log     *slog.Logger
+	metrics *telemetry.Worker
+
+	running sync.WaitGroup
+}
+
+// start holds a claim and runs its handler.
+func (e *executor) start(inc *jobs.Incarnation, c *jobs.Claim) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	e.ledger.add(c, cancel)
+	e.metrics.Running.Inc()
+	e.running.Go(func() {
+		defer cancel(nil)
+		e.execute(ctx, inc, c)
+	})
+}
+
+// execute runs one handler to its end, whichever way it ends, and queues what became of it.
+func (e *executor) execute(ctx context.Context, inc *jobs.Incarnation, c *jobs.Claim) {
+	if !c.Deadline.IsZero() {
+		var end context.CancelFunc
+		ctx, end = context.WithDeadlineCause(ctx, c.Deadline, jobs.ErrDeadline)
+		defer end()
+	}
+	began, r := time.Now(), e.types[c.Type]
+	var output json.RawMessage
+	err := errExited
+	defer func() { // deferred, because a handler may end the goroutine
+		e.metrics.HandlerSeconds.WithLabelValues(c.Type).Observe(time.Since(began).Seconds())
+		e.stopped(inc, r.Config.Settle(c, output, err, context.Cause(ctx)))
+	}()
+	output, err = e.call(ctx, r.Handler, c)
+}
+
+// stopped records that a handler has returned and queues its result.
+func (e *executor) stopped(inc *jobs.Incarnation, s jobs.Settlement) {
+	e.ledger.stop(heldBy(s.Claim))
+	e.metrics.Running.Dec()
+	e.metrics.Unsettled.Inc()
+	e.settler.add(inc, s)
+	e.claimer.freed()
+}
+
+// errExited is the error of a handler that ended its goroutine instead of returning.
+var errExited = errors.New("handler ended its goroutine without returning")
+
+// call turns a panic into an error: the stack goes to the log, the run fails like any other.
+func (e *executor) call(ctx context.Context, h jobs.Handler, c *jobs.Claim) (output json.RawMessage, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.log.ErrorContext(ctx, "handler panicked", slog.Int64("run", c.RunID), slog.String("type", c.Type),
+				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			output, err = nil, fmt.Errorf("handler panicked: %v", p)
+		}
+	}()
+	return h.Handle(ctx, c)
+}

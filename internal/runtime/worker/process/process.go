@@ -1,0 +1,111 @@
+// Package process is the body of a worker process: it waits for the database and its schema, runs one worker, and shows
+// both to probes and to a metrics scraper. Commands read flags and call Run; what handlers there are is theirs to say.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/syncline-dev/syncline/internal/runtime/jobs"
+	"github.com/syncline-dev/syncline/internal/runtime/schema"
+	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
+	"github.com/syncline-dev/syncline/internal/runtime/worker"
+)
+
+// queueConns are the connections for the queue's own statements: claim, settle, sweep and one to spare. Handlers have a
+// pool of their own, so that a handler that takes every connection stops neither claims nor settles.
+const queueConns = 4
+
+// Options are what a worker process is made of.
+type Options struct {
+	// Pool is the pool to work for; Schema holds the queue.
+	Pool, Schema string
+	// URI is asked at every connect, so that a rotated password needs no restart.
+	URI func() (string, error)
+	// MaxConns bounds the connections of handlers; at least 1.
+	MaxConns int32
+	// DrainTimeout is how long handlers may go on after ctx has ended.
+	DrainTimeout time.Duration
+	// HTTPAddress serves /healthz, /readyz and /metrics.
+	HTTPAddress string
+	// Pod, Namespace and Build say who this is; they may be empty.
+	Pod, Namespace, Build string
+	Log                   *slog.Logger
+	// Wire makes handlers and tasks for a pool of connections, once there is a schema.
+	Wire func(db *pgxpool.Pool) (map[string]worker.Registration, []worker.Task, error)
+}
+
+// Run works until ctx ends and drains then. It returns nil after a clean drain and when ctx ended before the database was
+// there, worker.ErrNotDrained when work was left, and other errors only for what no waiting can cure.
+func Run(ctx context.Context, o Options) (err error) {
+	ready := newReadiness("waiting for the database")
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	listener, err := net.Listen("tcp", o.HTTPAddress)
+	if err != nil {
+		return fmt.Errorf("serve probes and metrics: %w", err)
+	}
+	o.Log.InfoContext(ctx, "serving probes and metrics", slog.String("address", listener.Addr().String()))
+	server := serve(listener, ready, registry)
+	defer func() { err = errors.Join(err, server.stop()) }()
+
+	if !awaitSchema(ctx, o, ready) {
+		return nil
+	}
+	queue, err := o.connect(ctx, queueConns)
+	if err != nil {
+		return err
+	}
+	defer queue.Close()
+	work, err := o.connect(ctx, o.MaxConns)
+	if err != nil {
+		return err
+	}
+	defer work.Close()
+	w, err := o.worker(queue, work, registry)
+	if err != nil {
+		return err
+	}
+	ready.follow(w.Ready)
+	return w.Run(ctx)
+}
+
+func (o Options) connect(ctx context.Context, conns int32) (*pgxpool.Pool, error) {
+	// The pool outlives ctx: a drain needs it.
+	return schema.Connect(context.WithoutCancel(ctx), o.URI, o.Schema, conns, schema.WithApplicationName(o.application()))
+}
+
+func (o Options) dial(ctx context.Context) (*pgx.Conn, error) {
+	return schema.Dial(ctx, o.URI, o.Schema, schema.WithApplicationName(o.application()))
+}
+
+// application is what pg_stat_activity shows.
+func (o Options) application() string {
+	if o.Pod == "" {
+		return "syncline-worker"
+	}
+	return "syncline-worker/" + o.Pod
+}
+
+func (o Options) worker(queue, work *pgxpool.Pool, registry *prometheus.Registry) (*worker.Worker, error) {
+	types, tasks, err := o.Wire(work)
+	if err != nil {
+		return nil, err
+	}
+	return worker.New(worker.Config{
+		Pool: o.Pool, Pod: o.Pod, Namespace: o.Namespace, Build: o.Build,
+		Types: types, Tasks: tasks,
+		Store: jobs.NewStore(queue), Dial: o.dial,
+		WakeChannel: schema.WakeChannel(o.Schema), PoolChannel: schema.PoolChannel(o.Schema),
+		DrainTimeout: o.DrainTimeout, Log: o.Log, Metrics: telemetry.NewWorker(registry, o.Pool),
+	})
+}
