@@ -51,10 +51,10 @@ func newNumeric(d *apd.Decimal) Value {
 	return newValue(spec.Numeric, text, numberKey(d))
 }
 
-// plain writes a number without an exponent and without a negative zero.
+// plain writes a number without an exponent; a zero without sign and without the exponent it may carry.
 func plain(d *apd.Decimal) string {
-	if d.IsZero() && d.Negative {
-		d = new(apd.Decimal).Abs(d)
+	if d.IsZero() {
+		d = apd.New(0, min(d.Exponent, 0))
 	}
 	return d.Text('f')
 }
