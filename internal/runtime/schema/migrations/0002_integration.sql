@@ -89,7 +89,7 @@ CREATE TABLE sync_run (
   UNIQUE (run_id, token)
 ) WITH (fillfactor = 70);
 
-CREATE INDEX sync_run_subscription ON sync_run (subscription_id, id);
+CREATE INDEX sync_run_subscription ON sync_run (subscription_id, started_at);
 CREATE INDEX sync_run_running ON sync_run (subscription_id) WHERE outcome = 'running';
 
 -- One change of one row of a sink. Unchanged records are counted, not stored.
