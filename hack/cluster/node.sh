@@ -29,10 +29,12 @@ need() {
   PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || fail "$1 is missing" "install it (Debian: apt-get install $2)"
 }
 need unshare util-linux
+need setpriv util-linux
 need ip iproute2
 need nft nftables
 need openssl openssl
 need sysctl procps
+need pgrep procps
 
 BIN=${BIN:?the folder that hack/tools.sh e2e prints}
 IMAGES=${IMAGES:?a folder of image archives, pause.tar among them}
@@ -67,7 +69,8 @@ cgroups_left() {
 }
 
 remove_cgroups
-unshare --mount --net --pid --fork --kill-child --mount-proc "$here/node-inner.sh" "$STATE" "$@" &
+setpriv --pdeathsig KILL \
+  unshare --mount --net --pid --fork --kill-child --mount-proc "$here/node-inner.sh" "$STATE" "$@" &
 outer=$!
 
 stop() {
@@ -84,12 +87,10 @@ stop() {
 trap stop EXIT
 trap 'exit 143' TERM INT HUP
 
-for _ in $(seq 100); do
-  read -r child _ <"/proc/$outer/task/$outer/children" 2>/dev/null || child=
-  if [ -n "$child" ]; then break; fi
+for _ in $(seq 100); do # unshare forks: its only child is process 1 of the namespaces
+  if pgrep -P "$outer" >"$STATE/init.pid"; then break; fi
   sleep 0.02
 done
-if [ -n "$child" ]; then echo "$child" >"$STATE/init.pid"; fi
 
 status=0
 wait "$outer" || status=$?
