@@ -17,16 +17,24 @@ type adapter struct{ types.Adapter }
 func (a adapter) NativeToValue(v any) ref.Val {
 	switch v := v.(type) {
 	case json.Number:
-		if i, err := strconv.ParseInt(string(v), 10, 64); err == nil {
-			return types.Int(i)
-		}
-		return decimalFrom(string(v))
+		return numberOperand(string(v))
 	case map[string]any:
 		return types.NewStringInterfaceMap(a, v)
 	case []any:
 		return types.NewDynamicList(a, v)
 	}
 	return a.Adapter.NativeToValue(v)
+}
+
+// numberOperand is an int when the text is one of 64 bits, without a point or an exponent.
+func numberOperand(text string) ref.Val {
+	const longest = len("-9223372036854775808")
+	if len(text) <= longest {
+		if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return types.Int(i)
+		}
+	}
+	return decimalFrom(text)
 }
 
 // native gives the result of an expression as decoded JSON, or a time.Time.

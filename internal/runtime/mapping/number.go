@@ -15,8 +15,14 @@ import (
 // declares at most as many (numeric(1000)); the bound keeps 1e999999999 from filling memory.
 const MaxDigits = 1000
 
+// maxNumberText bounds what is parsed at all: sign, point and exponent come on top of the digits.
+const maxNumberText = MaxDigits + 16
+
 // parseDecimal reads a number of JSON's grammar or with a plus sign or leading zeros. It refuses NaN and infinities.
 func parseDecimal(s string) (*apd.Decimal, error) {
+	if len(s) > maxNumberText {
+		return nil, errTooLong()
+	}
 	if !number.MatchString(s) {
 		return nil, &RecordError{Code: CodeInvalid, Message: fmt.Sprintf("a string like %q is not a number", shape(s))}
 	}
