@@ -138,13 +138,13 @@ func (c *client) once(parent context.Context, q call) (*answer, *source.Error) {
 		case err != nil && parent.Err() != nil:
 			return nil, interrupted(parent)
 		case err != nil:
-			return nil, c.explain(err, at)
+			return nil, c.explain(err)
 		case next == nil:
 			return a, nil
 		}
 		at = next
 	}
-	return nil, c.explain(fail(source.BadAnswer, "more than %d redirects", maxRedirects), q.url)
+	return nil, fail(source.BadAnswer, "more than %d redirects", maxRedirects)
 }
 
 // send makes one exchange. It gives either the target of a redirect or the answer.
@@ -221,23 +221,21 @@ func (c *client) resolve(at *url.URL, ref, what string) (*url.URL, error) {
 	}
 	if !request.SameOrigin(c.base, u) {
 		return nil, fail(source.Refused, "the %s leads to %s, and requests stay on %s: set the base URL to where the API really is",
-			what, c.auth.cut(request.Origin(u)), request.Origin(c.base))
+			what, request.Origin(u), request.Origin(c.base))
 	}
 	u.Fragment, u.RawFragment = "", ""
 	return u, nil
 }
 
-// explain gives a failed exchange its class and names the request.
-func (c *client) explain(err error, at *url.URL) *source.Error {
-	e, ok := errors.AsType[*source.Error](err)
-	if !ok {
-		e = &source.Error{Class: source.Transient, Err: c.describe(err)}
-		if refused, ok := errors.AsType[*RefusedAddressError](err); ok {
-			e.Class, e.Err = source.Refused, refused
-		}
+// explain gives a failed exchange its class.
+func (c *client) explain(err error) *source.Error {
+	if e, ok := errors.AsType[*source.Error](err); ok {
+		return e
 	}
-	e.Err = fmt.Errorf("GET %s: %w", c.name(at), e.Err)
-	return e
+	if refused, ok := errors.AsType[*RefusedAddressError](err); ok {
+		return &source.Error{Class: source.Refused, Err: refused}
+	}
+	return &source.Error{Class: source.Transient, Err: c.describe(err)}
 }
 
 // describe keeps the message of errors that cannot quote the exchange, and replaces all others.
@@ -262,11 +260,21 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || ok && e.Timeout()
 }
 
-// name is a URL for messages: with the names of its query parameters, without their values.
-func (c *client) name(u *url.URL) string {
-	name := u.Scheme + "://" + u.Host + u.EscapedPath()
-	if names := slices.Sorted(maps.Keys(u.Query())); len(names) > 0 {
-		name += "?" + strings.Join(names, "&")
+// located names the request in an error, and has the last look at its message: whatever an upstream had a hand in, no
+// credential leaves through it.
+func (c *client) located(err error, at *url.URL) error {
+	err = fmt.Errorf("GET %s: %w", name(at), err)
+	if text := c.auth.cut(err.Error()); text != err.Error() {
+		return errors.New(text)
 	}
-	return c.auth.cut(name)
+	return err
+}
+
+// name is a URL for messages: with the names of its query parameters, without their values.
+func name(u *url.URL) string {
+	text := u.Scheme + "://" + u.Host + u.EscapedPath()
+	if names := slices.Sorted(maps.Keys(u.Query())); len(names) > 0 {
+		text += "?" + strings.Join(names, "&")
+	}
+	return text
 }

@@ -18,8 +18,9 @@ type walker struct {
 	pager   *pager
 	guard   *guard
 	resumed bool
-	pages   int   // answers asked for
-	bytes   int64 // read so far, after decompression
+	pages   int      // answers asked for
+	bytes   int64    // read so far, after decompression
+	at      *url.URL // of the request sent last
 	end     error
 }
 
@@ -50,13 +51,16 @@ func (w *walker) Next(ctx context.Context) (source.Page, error) {
 	return page, nil
 }
 
-// locate adds the number of the page.
+// locate adds the page and the request.
 func (w *walker) locate(err error) error {
 	e, ok := errors.AsType[*source.Error](err)
 	if !ok {
 		e = &source.Error{Class: source.BadAnswer, Err: err}
 	}
 	e.Page = w.pages
+	if w.at != nil {
+		e.Err = w.src.client.located(e.Err, w.at)
+	}
 	return e
 }
 
@@ -122,6 +126,7 @@ func (w *walker) fetch(ctx context.Context) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.at = u
 	a, failure := w.src.client.fetch(ctx, call{
 		url: u, header: header, resumed: w.resumed,
 		bounds: bounds{page: limits.MaxPageBytes, run: limits.MaxRunBytes - w.bytes},

@@ -1,0 +1,559 @@
+package http
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"errors"
+	"io"
+	"log"
+	nethttp "net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/syncline-dev/syncline/internal/runtime/source"
+	"github.com/syncline-dev/syncline/internal/runtime/spec"
+)
+
+// plain answers with a status, a content type and a body.
+func plain(status int, contentType, body string, header ...string) nethttp.HandlerFunc {
+	return func(w nethttp.ResponseWriter, _ *nethttp.Request) {
+		w.Header().Set("Content-Type", contentType)
+		for i := 0; i+1 < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// cutOff promises more bytes than it sends.
+func cutOff(w nethttp.ResponseWriter, _ *nethttp.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", "1000")
+	_, _ = io.WriteString(w, `{"items":[{"id":1},`)
+}
+
+// TestBadAnswers has a row for each answer that is not a page: its class, how often it is asked for again, and what
+// the message says. None of them is an empty page.
+func TestBadAnswers(t *testing.T) {
+	const js = "application/json"
+	past := time.Now().Add(-time.Hour).UTC().Format(nethttp.TimeFormat)
+	for name, tc := range map[string]struct {
+		handler nethttp.HandlerFunc
+		want    source.Class
+		status  int
+		tries   int
+		wait    time.Duration
+		says    string
+	}{
+		"HTML":                            {plain(200, "text/html; charset=utf-8", "<html>"), source.BadAnswer, 0, 1, 0, "not JSON but text/html"},
+		"HTML that claims to be JSON":     {plain(200, js, "<html>"), source.BadAnswer, 0, 1, 0, "not valid JSON"},
+		"plain text":                      {plain(200, "text/plain", "[]"), source.BadAnswer, 0, 1, 0, "text/plain"},
+		"a content type that is none":     {plain(200, "; ;", "[]"), source.BadAnswer, 0, 1, 0, "unreadable"},
+		"truncated JSON":                  {plain(200, js, `{"items":[{"id":1},`), source.Transient, 0, maxTries, 0, "breaks off"},
+		"a connection that is cut off":    {cutOff, source.Transient, 0, maxTries, 0, "the connection broke"},
+		"an empty body":                   {plain(200, js, ""), source.Transient, 0, maxTries, 0, "empty"},
+		"two JSON values":                 {plain(200, js, `{"items":[]}{"items":[]}`), source.BadAnswer, 0, 1, 0, "not valid JSON"},
+		"JSON of another shape":           {plain(200, js, `{"error":"x"}`), source.BadAnswer, 0, 1, 0, "items"},
+		"an object for the list":          {plain(200, js, `{"items":{}}`), source.BadAnswer, 0, 1, 0, "array"},
+		"a compression not asked for":     {plain(200, js, "x", "Content-Encoding", "br"), source.BadAnswer, 0, 1, 0, "compressed"},
+		"no content":                      {plain(204, js, ""), source.BadAnswer, 204, 1, 0, "204"},
+		"400":                             {plain(400, js, `{}`), source.Rejected, 400, 1, 0, "400 Bad Request"},
+		"401":                             {plain(401, js, `{}`), source.Unauthorized, 401, 1, 0, "credential"},
+		"403":                             {plain(403, js, `{}`), source.Unauthorized, 403, 1, 0, "credential"},
+		"404":                             {plain(404, js, `{}`), source.NotFound, 404, 1, 0, "base URL"},
+		"410 without a cursor":            {plain(410, js, `{}`), source.NotFound, 410, 1, 0, "base URL"},
+		"429 without a header":            {plain(429, js, `{}`), source.RateLimited, 429, maxTries, 0, "rate"},
+		"429 with few seconds":            {plain(429, js, `{}`, "Retry-After", "7"), source.RateLimited, 429, maxTries, 7 * time.Second, "rate"},
+		"429 with many seconds":           {plain(429, js, `{}`, "Retry-After", "3600"), source.RateLimited, 429, 1, time.Hour, "rate"},
+		"429 with a date":                 {plain(429, js, `{}`, "Retry-After", "Fri, 01 Jan 2100 00:00:00 GMT"), source.RateLimited, 429, 1, maxRetryAfter, "rate"},
+		"429 with a date that has passed": {plain(429, js, `{}`, "Retry-After", past), source.RateLimited, 429, maxTries, 0, "rate"},
+		"500":                             {plain(500, js, `{}`), source.Transient, 500, maxTries, 0, "500"},
+		"503 with Retry-After":            {plain(503, js, `{}`, "Retry-After", "60"), source.RateLimited, 503, 1, time.Minute, "503"},
+		"a redirect to another host":      {plain(302, js, "", "Location", "https://evil.example/items?token=x"), source.Refused, 0, 1, 0, "leads to https://evil.example:443"},
+		"a redirect to another port":      {plain(307, js, "", "Location", "//127.0.0.1:1/items"), source.Refused, 0, 1, 0, "leads to http://127.0.0.1:1"},
+		"a redirect to a file":            {plain(301, js, "", "Location", "file:///etc/passwd"), source.Refused, 0, 1, 0, "leads to"},
+		"a redirect to itself":            {plain(302, js, "", "Location", "/items"), source.BadAnswer, 0, 1, 0, "more than 5 redirects"},
+		"a redirect to nowhere":           {plain(302, js, ""), source.BadAnswer, 0, 1, 0, "without a target"},
+		"a redirect to no URL":            {plain(302, js, "", "Location", "http://[::1/"), source.BadAnswer, 0, 1, 0, "not a URL"},
+		"headers without end":             {plain(200, js, "{}", "X-Long", strings.Repeat("x", maxHeaderBytes+1)), source.Transient, 0, maxTries, 0, "connection broke"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			requests := 0
+			s, waits := serve(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+				requests++
+				tc.handler(w, r)
+			}, nil)
+			page, err := s.Walk(nil).Next(t.Context())
+			e, ok := errors.AsType[*source.Error](err)
+			if !ok {
+				t.Fatalf("got page %v, error %v; want a source error", page, err)
+			}
+			if e.Class != tc.want || e.Status != tc.status || e.RetryAfter != tc.wait || e.Page != 1 {
+				t.Errorf("got %s, status %d, wait %s, page %d; want %s, %d, %s, 1", e.Class, e.Status, e.RetryAfter, e.Page, tc.want, tc.status, tc.wait)
+			}
+			if !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), "/items") {
+				t.Errorf("message %q does not name the request and say %q", err, tc.says)
+			}
+			if len(*waits) != tc.tries-1 {
+				t.Errorf("waited %v, want %d tries", *waits, tc.tries)
+			}
+			for _, w := range *waits {
+				if w <= 0 || w < tc.wait || w > 2*maxWait {
+					t.Errorf("waited %s, want more than %s and at most %s", w, tc.wait, 2*maxWait)
+				}
+			}
+		})
+	}
+}
+
+func TestExpiredCursorIs410AfterAStoredOne(t *testing.T) {
+	s, _ := serve(t, plain(410, "application/json", "{}"), numbered(10))
+	_, err := s.Walk(stored(time.Hour)).Next(t.Context())
+	if source.ClassOf(err) != source.CursorExpired {
+		t.Errorf("got %v, want %s", err, source.CursorExpired)
+	}
+}
+
+func TestWalkSaysTheSameAfterItsEnd(t *testing.T) {
+	s, _ := serve(t, plain(404, "application/json", "{}"), nil)
+	w := s.Walk(nil)
+	_, first := w.Next(t.Context())
+	_, second := w.Next(t.Context())
+	if first == nil || !errors.Is(second, first) {
+		t.Errorf("got %v, then %v; want the same error", first, second)
+	}
+}
+
+func TestFailuresThatPassAreRetried(t *testing.T) {
+	requests := 0
+	s, waits := serve(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		switch requests++; requests {
+		case 1:
+			w.WriteHeader(nethttp.StatusBadGateway)
+		case 2:
+			plain(429, "application/json", "", "Retry-After", "3")(w, r)
+		case 3:
+			cutOff(w, r)
+		default:
+			answerJSON(w, `{"items":[{"id":1}]}`)
+		}
+	}, nil)
+	pages, err := readAll(t, s.Walk(nil))
+	if err != nil || len(pages) != 1 || len(pages[0].Records) != 1 {
+		t.Fatalf("got %v, %v; want the page of the fourth try", pages, err)
+	}
+	if (*waits)[1] < 3*time.Second {
+		t.Errorf("waited %v, want at least the 3 s that the upstream asked for", *waits)
+	}
+}
+
+func TestSameOriginRedirectIsFollowedWithTheCredential(t *testing.T) {
+	s, _ := serve(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		switch {
+		case r.Header.Get("Authorization") != "Bearer "+secret:
+			w.WriteHeader(nethttp.StatusUnauthorized)
+		case r.URL.Path == "/items":
+			nethttp.Redirect(w, r, "/v2/items#part", nethttp.StatusPermanentRedirect)
+		default:
+			answerJSON(w, `{"items":[{"id":1}]}`)
+		}
+	}, nil)
+	pages, err := readAll(t, s.Walk(nil))
+	if err != nil || len(pages) != 1 {
+		t.Errorf("got %v, %v; want the page behind the redirect", pages, err)
+	}
+}
+
+func TestCredentialIsNeverSentElsewhere(t *testing.T) {
+	for name, answer := range map[string]func(other string) nethttp.HandlerFunc{
+		"redirect": func(other string) nethttp.HandlerFunc {
+			return plain(302, "application/json", "", "Location", other)
+		},
+		"next link": func(other string) nethttp.HandlerFunc {
+			return plain(200, "application/json", `{"items":[{"id":1}]}`, "Link", "<"+other+`>; rel="next"`)
+		},
+		"next link with user information": func(string) nethttp.HandlerFunc {
+			return func(w nethttp.ResponseWriter, r *nethttp.Request) {
+				plain(200, "application/json", `{"items":[{"id":1}]}`, "Link", "<http://u:p@"+r.Host+`/>; rel="next"`)(w, r)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var reached atomic.Int32
+			other := httptest.NewServer(nethttp.HandlerFunc(func(nethttp.ResponseWriter, *nethttp.Request) { reached.Add(1) }))
+			t.Cleanup(other.Close)
+			s, _ := serve(t, answer(other.URL+"/items?page=2"), linked)
+			_, err := readAll(t, s.Walk(nil))
+			if err == nil || source.ClassOf(err) != source.Refused || reached.Load() > 0 {
+				t.Errorf("got %v and %d requests at the other server, want %s and none", err, reached.Load(), source.Refused)
+			}
+		})
+	}
+}
+
+func TestPaginationThatGoesInCircles(t *testing.T) {
+	for name, tc := range map[string]struct {
+		edit    func(*Config)
+		handler nethttp.HandlerFunc
+		says    string
+	}{
+		"a link to itself": {linked, plain(200, "application/json", `{"items":[]}`, "Link", `</items>; rel="next"`), "in circles"},
+		"links in turn": {linked, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+			w.Header().Set("Link", `<?p=`+strconv.Itoa(1-atoi(r.URL.Query().Get("p")))+`>; rel="next"`)
+			answerJSON(w, `{"items":[]}`)
+		}, "in circles"},
+		"a page number that is ignored": {numbered(2), func(w nethttp.ResponseWriter, r *nethttp.Request) {
+			answerJSON(w, `{"at":"`+r.URL.RawQuery+`","items":[{"id":1,"updated":"2024-05-01T10:00:00Z"},{"id":2,"updated":"2024-05-01T10:00:01Z"}]}`)
+		}, "same records"},
+		"page number and cursor ignored, ascending": {edits(numbered(2), ascending), func(w nethttp.ResponseWriter, _ *nethttp.Request) {
+			answerJSON(w, `{"items":[{"id":1,"updated":"2024-05-01T10:00:00Z"},{"id":2,"updated":"2024-05-01T10:00:01Z"}]}`)
+		}, "same records"},
+		"a broken Link header": {linked, plain(200, "application/json", `{"items":[]}`, "Link", `<?p=2; rel="next"`), "Link header"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := serve(t, tc.handler, tc.edit)
+			_, err := readAll(t, s.Walk(nil))
+			if err == nil || source.ClassOf(err) != source.BadAnswer || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("got %v, want %s that says %q", err, source.BadAnswer, tc.says)
+			}
+		})
+	}
+}
+
+func TestEndlessPaginationIsCutOff(t *testing.T) {
+	requests := 0
+	s, _ := serve(t, func(w nethttp.ResponseWriter, _ *nethttp.Request) {
+		requests++
+		w.Header().Set("Link", `<?p=`+strconv.Itoa(requests)+`>; rel="next"`)
+		answerJSON(w, `{"items":[{"id":`+strconv.Itoa(requests)+`}]}`)
+	}, edits(linked, func(c *Config) { c.Spec.Limits.MaxPages = 7 }))
+	pages, err := readAll(t, s.Walk(nil))
+	if source.ClassOf(err) != source.LimitExceeded || !strings.Contains(err.Error(), "maxPages (7)") || len(pages) != 7 || requests != 7 {
+		t.Errorf("got %d pages in %d requests, %v; want %s after 7", len(pages), requests, err, source.LimitExceeded)
+	}
+}
+
+// endless writes records until the reader goes away, at most 5 GB, and counts what it wrote.
+func endless(w io.Writer, written *atomic.Int64) {
+	chunk := []byte(strings.Repeat(`{"id":1,"text":"0123456789abcdef"},`, 1000))
+	_, _ = io.WriteString(w, `{"items":[`)
+	for written.Load() < 5<<30 {
+		n, err := w.Write(chunk)
+		written.Add(int64(n))
+		if err != nil {
+			return
+		}
+	}
+}
+
+func TestBodyOf5GBIsCutOffWhileItStreams(t *testing.T) {
+	const limit = 1 << 20
+	for name, tc := range map[string]struct {
+		handler func(nethttp.ResponseWriter, *atomic.Int64)
+		most    int64
+	}{
+		// What the sockets buffer is beyond the reader's control; it is far from 5 GB.
+		"plain": {func(w nethttp.ResponseWriter, n *atomic.Int64) { endless(w, n) }, limit + 32<<20},
+		"gzip bomb": {func(w nethttp.ResponseWriter, n *atomic.Int64) {
+			w.Header().Set("Content-Encoding", "gzip")
+			z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed)
+			endless(z, n)
+		}, 4 << 30},
+		"size announced": {func(w nethttp.ResponseWriter, n *atomic.Int64) {
+			w.Header().Set("Content-Length", strconv.Itoa(5<<30))
+			endless(w, n)
+		}, limit + 32<<20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var written atomic.Int64
+			done := make(chan struct{})
+			s, waits := serve(t, func(w nethttp.ResponseWriter, _ *nethttp.Request) {
+				defer close(done)
+				w.Header().Set("Content-Type", "application/json")
+				tc.handler(w, &written)
+			}, func(c *Config) { c.Spec.Limits.MaxPageBytes = limit })
+			_, err := s.Walk(nil).Next(t.Context())
+			if source.ClassOf(err) != source.LimitExceeded || !strings.Contains(err.Error(), "maxPageBytes (1048576)") || len(*waits) > 0 {
+				t.Errorf("got %v after %v, want %s at once", err, *waits, source.LimitExceeded)
+			}
+			<-done
+			if n := written.Load(); n > tc.most {
+				t.Errorf("the server got rid of %d bytes, want it stopped soon after %d", n, limit)
+			}
+		})
+	}
+}
+
+func TestRunBytesAreBounded(t *testing.T) {
+	requests := 0
+	s, _ := serve(t, func(w nethttp.ResponseWriter, _ *nethttp.Request) {
+		requests++
+		w.Header().Set("Link", `<?p=`+strconv.Itoa(requests)+`>; rel="next"`)
+		answerJSON(w, `{"items":[{"id":`+strconv.Itoa(requests)+`,"text":"`+strings.Repeat("x", 1000)+`"}]}`)
+	}, edits(linked, func(c *Config) { c.Spec.Limits.MaxRunBytes = 3500 }))
+	pages, err := readAll(t, s.Walk(nil))
+	if source.ClassOf(err) != source.LimitExceeded || !strings.Contains(err.Error(), "maxRunBytes") || len(pages) != 3 {
+		t.Errorf("got %d pages, %v; want %s after 3", len(pages), err, source.LimitExceeded)
+	}
+}
+
+func TestMisorderedSourceStops(t *testing.T) {
+	s, _ := serve(t, func(w nethttp.ResponseWriter, _ *nethttp.Request) {
+		answerJSON(w, `{"items":[{"id":1,"updated":"2024-05-01T10:00:01Z"},{"id":2,"updated":"2024-05-01T10:00:00Z"}]}`)
+	}, edits(numbered(2), ascending))
+	pages, err := readAll(t, s.Walk(nil))
+	if source.ClassOf(err) != source.Misordered || len(pages) > 0 || !strings.Contains(err.Error(), "record 2") {
+		t.Errorf("got %v, %v; want %s that names record 2", pages, err, source.Misordered)
+	}
+}
+
+func TestCancelledWalkStopsAtOnce(t *testing.T) {
+	cause := errors.New("the lease is lost")
+	for name, handler := range map[string]func(w nethttp.ResponseWriter){
+		"before the headers": func(nethttp.ResponseWriter) {},
+		"within the body": func(w nethttp.ResponseWriter) {
+			answerJSON(w, `{"items":[`)
+			_ = nethttp.NewResponseController(w).Flush()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			s, waits := serve(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+				handler(w)
+				cancel(cause)
+				<-r.Context().Done()
+			}, nil)
+			_, err := s.Walk(nil).Next(ctx)
+			if !errors.Is(err, cause) || len(*waits) > 0 {
+				t.Errorf("got %v after %v, want the cause and no other try", err, *waits)
+			}
+		})
+	}
+}
+
+func TestCancelledWaitStopsAtOnce(t *testing.T) {
+	s, _ := serve(t, plain(500, "application/json", ""), nil)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("draining")
+	s.client.sleep = func(ctx context.Context, _ time.Duration) error {
+		cancel(cause)
+		return sleep(ctx, time.Hour)
+	}
+	if _, err := s.Walk(nil).Next(ctx); !errors.Is(err, cause) {
+		t.Errorf("got %v, want the cause", err)
+	}
+}
+
+func TestSlowAnswerTimesOut(t *testing.T) {
+	s, waits := serve(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		answerJSON(w, `{"items":[`)
+		_ = nethttp.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}, func(c *Config) { c.Connection.TimeoutMillis = 20 })
+	_, err := s.Walk(nil).Next(t.Context())
+	if source.ClassOf(err) != source.Transient || !strings.Contains(err.Error(), "within 20ms") || len(*waits) != maxTries-1 {
+		t.Errorf("got %v, want %s that names the timeout", err, source.Transient)
+	}
+}
+
+func TestEgressIsCheckedAfterNameResolution(t *testing.T) {
+	var reached atomic.Int32
+	server := httptest.NewServer(nethttp.HandlerFunc(func(nethttp.ResponseWriter, *nethttp.Request) { reached.Add(1) }))
+	t.Cleanup(server.Close)
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"127.0.0.1", "localhost", "[::ffff:127.0.0.1]"} {
+		s, waits := open(t, "http://"+host+":"+u.Port(), func(c *Config) { c.Connection.AllowedCIDRs = []string{"10.0.0.0/8"} })
+		_, err := s.Walk(nil).Next(t.Context())
+		if source.ClassOf(err) != source.Refused || !strings.Contains(err.Error(), "loopback") || len(*waits) > 0 || reached.Load() > 0 {
+			t.Errorf("%s: got %v after %v and %d requests, want %s and none", host, err, *waits, reached.Load(), source.Refused)
+		}
+	}
+}
+
+func TestUnknownCertificateIsRefused(t *testing.T) {
+	server := httptest.NewUnstartedServer(plain(200, "application/json", `{"items":[]}`))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // the refused handshakes
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	s, _ := open(t, server.URL, nil)
+	_, err := s.Walk(nil).Next(t.Context())
+	if source.ClassOf(err) != source.Transient || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("got %v, want an error about the certificate", err)
+	}
+}
+
+func TestHTTP2IsSpoken(t *testing.T) {
+	server := httptest.NewUnstartedServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		answerJSON(w, `{"items":[{"id":`+strconv.Itoa(r.ProtoMajor)+`}]}`)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	s, _ := open(t, server.URL, nil)
+	s.transport.TLSClientConfig.RootCAs = server.Client().Transport.(*nethttp.Transport).TLSClientConfig.RootCAs
+	pages, err := readAll(t, s.Walk(nil))
+	if err != nil || len(pages) != 1 {
+		t.Fatal(pages, err)
+	}
+	if got := pages[0].Records[0].(map[string]any)["id"]; got == nil || got.(interface{ String() string }).String() != "2" {
+		t.Errorf("spoke HTTP/%v, want 2", got)
+	}
+}
+
+func TestProxyOfTheEnvironmentIsIgnored(t *testing.T) {
+	if newTransport(&egress{}).Proxy != nil {
+		t.Error("requests go through a proxy, past the egress guard")
+	}
+}
+
+func TestRateLimitBeyondTheDeadline(t *testing.T) {
+	s, _ := serve(t, plain(200, "application/json", `{"items":[]}`), func(c *Config) { c.Limiter = rate.NewLimiter(rate.Every(1000*time.Hour), 1) })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	if _, err := s.Walk(nil).Next(ctx); err != nil {
+		t.Fatalf("first request: %v, want the burst to let it out", err)
+	}
+	if _, err := s.Walk(nil).Next(ctx); source.ClassOf(err) != source.RateLimited {
+		t.Errorf("second request: %v, want %s", err, source.RateLimited)
+	}
+}
+
+func TestRequestsCarryWhatTheyShould(t *testing.T) {
+	for name, tc := range map[string]struct {
+		auth       spec.AuthKind
+		credential spec.Credential
+		want       string
+	}{
+		"none":   {spec.AuthNone, spec.Credential{Token: "unused"}, ""},
+		"bearer": {spec.AuthBearer, spec.Credential{Token: secret}, "Bearer " + secret},
+		"basic":  {spec.AuthBasic, spec.Credential{Username: "u", Password: secret}, "Basic " + base64.StdEncoding.EncodeToString([]byte("u:"+secret))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got nethttp.Header
+			s, _ := serve(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+				got = r.Header
+				answerJSON(w, `{"items":[]}`)
+			}, func(c *Config) {
+				c.Connection.Auth, c.Credential, c.UserAgent = tc.auth, tc.credential, "syncline/1.2.3"
+				c.Spec.Request.Headers = []spec.NameValue{{Name: "x-api-version", Value: "7"}, {Name: "accept", Value: "application/vnd.x+json"}}
+			})
+			if _, err := readAll(t, s.Walk(nil)); err != nil {
+				t.Fatal(err)
+			}
+			for header, want := range map[string]string{
+				"Authorization": tc.want, "User-Agent": "syncline/1.2.3", "X-Api-Version": "7", "Accept": "application/vnd.x+json", "Accept-Encoding": "gzip",
+			} {
+				if got.Get(header) != want {
+					t.Errorf("%s is %q, want %q", header, got.Get(header), want)
+				}
+			}
+		})
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		edit func(*Config)
+		says string
+	}{
+		"a template mistake":        {func(c *Config) { c.Spec.Request.Path = "/{x}" }, "source.http.request.path: unknown placeholder"},
+		"a selector that is none":   {func(c *Config) { c.Spec.Records = "body.(" }, "source.http.records"},
+		"a base URL that is none":   {func(c *Config) { c.Connection.BaseURL = "x" }, "base URL"},
+		"a range that is none":      {func(c *Config) { c.Connection.AllowedCIDRs = []string{"x"} }, "allowedCIDRs"},
+		"no timeout":                {func(c *Config) { c.Connection.TimeoutMillis = 0 }, "timeoutMillis"},
+		"an unknown auth":           {func(c *Config) { c.Connection.Auth = "Digest" }, "Digest"},
+		"an empty token":            {func(c *Config) { c.Credential.Token = "" }, "token is empty"},
+		"a token with a line break": {func(c *Config) { c.Credential.Token = secret + "\n" }, "line break"},
+		"an empty basic credential": {func(c *Config) { c.Connection.Auth = spec.AuthBasic; c.Credential = spec.Credential{} }, "empty"},
+		"a user name with a colon": {func(c *Config) {
+			c.Connection.Auth = spec.AuthBasic
+			c.Credential = spec.Credential{Username: "a:b", Password: secret}
+		}, "colon"},
+		"a password with a line break": {func(c *Config) {
+			c.Connection.Auth = spec.AuthBasic
+			c.Credential = spec.Credential{Username: "a", Password: secret + "\n"}
+		}, "line break"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Config{
+				Spec:       spec.HTTPSource{Order: spec.OrderNone, Limits: spec.DefaultLimits()},
+				Connection: spec.HTTP{BaseURL: "https://h", Auth: spec.AuthBearer, TimeoutMillis: 1000},
+				Credential: spec.Credential{Token: secret},
+			}
+			tc.edit(&cfg)
+			_, err := New(cfg)
+			if err == nil || !strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), secret) {
+				t.Errorf("got %v, want an error that says %q and not the credential", err, tc.says)
+			}
+		})
+	}
+}
+
+// TestNoErrorHoldsTheCredential has an upstream that gives the credential and the cursor back wherever it can.
+func TestNoErrorHoldsTheCredential(t *testing.T) {
+	encoded := base64.StdEncoding.EncodeToString([]byte("user:" + secret))
+	const cursor = "cursor-value"
+	plainForms := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
+	for auth, forms := range map[spec.AuthKind][]string{
+		spec.AuthBearer: plainForms,
+		spec.AuthBasic:  append(plainForms, encoded, url.QueryEscape(encoded)),
+	} {
+		for _, form := range forms {
+			for name, handler := range map[string]nethttp.HandlerFunc{
+				"body":            plain(200, "application/json", form),
+				"body of a 400":   plain(400, "application/json", form),
+				"content type":    plain(200, form, form),
+				"encoding":        plain(200, "application/json", "x", "Content-Encoding", form),
+				"redirect host":   plain(302, "", "", "Location", "http://"+url.PathEscape(form)+".example/"+form),
+				"redirect path":   plain(302, "", "", "Location", "/"+form+"?q="+form),
+				"redirect broken": plain(302, "", "", "Location", "http://[::1/"+form),
+				"link":            plain(200, "application/json", `{"items":[]}`, "Link", `</`+form+`?`+url.QueryEscape(form)+`>; rel="next"`),
+				"link broken":     plain(200, "application/json", `{"items":[]}`, "Link", `<`+form),
+				"retry after":     plain(429, "application/json", form, "Retry-After", form),
+				"not HTTP":        hijacked(form + "\r\n\r\n"),
+				"status line":     hijacked("HTTP/1.1 " + form + "\r\n\r\n"),
+				"header line":     hijacked("HTTP/1.1 200 OK\r\n" + form + "\r\n\r\n"),
+			} {
+				s, _ := serve(t, handler, edits(linked, func(c *Config) {
+					c.Connection.Auth, c.Credential = auth, spec.Credential{Username: "user", Password: secret, Token: secret}
+					c.Spec.Cursor = &spec.Cursor{Token: &spec.TokenCursor{From: "t"}}
+					c.Spec.Request.Query = []spec.NameValue{{Name: "since", Value: "{cursor}"}}
+				}))
+				_, err := readAll(t, s.Walk(&source.Cursor{Kind: kindToken, Value: cursor}))
+				if err == nil {
+					t.Errorf("%s: got no error", name)
+					continue
+				}
+				for _, f := range append(forms, cursor) {
+					if strings.Contains(err.Error(), f) {
+						t.Errorf("%s, %s: error %q holds %q", auth, name, err, f)
+					}
+				}
+			}
+		}
+	}
+}
+
+// hijacked writes raw bytes instead of an answer.
+func hijacked(raw string) nethttp.HandlerFunc {
+	return func(w nethttp.ResponseWriter, _ *nethttp.Request) {
+		conn, _, err := nethttp.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		_, _ = io.WriteString(conn, raw)
+		_ = conn.Close()
+	}
+}

@@ -1,0 +1,209 @@
+package http
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/syncline-dev/syncline/internal/runtime/source"
+	"github.com/syncline-dev/syncline/internal/runtime/spec"
+)
+
+// noon is the clock of these tests.
+var noon = time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
+
+func timeSource(order spec.Order, lookback, settle int64) spec.HTTPSource {
+	return spec.HTTPSource{Order: order, Cursor: &spec.Cursor{Timestamp: &spec.TimestampCursor{
+		From: "meta.at", Format: spec.FormatRFC3339, LookbackSeconds: lookback, SettleSeconds: settle,
+	}}}
+}
+
+// at makes records whose field meta.at is that long before noon.
+func at(before ...time.Duration) []any {
+	var records []any
+	for _, d := range before {
+		records = append(records, map[string]any{"meta": map[string]any{"at": noon.Add(-d).Format(time.RFC3339Nano)}})
+	}
+	return records
+}
+
+func stored(before time.Duration) *source.Cursor {
+	return &source.Cursor{Kind: kindTimestamp, Value: noon.Add(-before).Format(time.RFC3339Nano)}
+}
+
+func value(c *source.Cursor) string {
+	if c == nil {
+		return "none"
+	}
+	return c.Value
+}
+
+func TestTimestampCheckpoints(t *testing.T) {
+	type step struct {
+		records []any
+		asOf    time.Time
+		want    *source.Cursor // mid-walk
+	}
+	for name, tc := range map[string]struct {
+		order            spec.Order
+		lookback, settle int64
+		from             *source.Cursor
+		start            string
+		steps            []step
+		drained          *source.Cursor
+	}{
+		"ascending checkpoints at each page": {
+			order: spec.OrderAscending, start: "none",
+			steps:   []step{{at(3*time.Hour, 2*time.Hour), noon, stored(2 * time.Hour)}, {at(2*time.Hour, time.Hour), noon, stored(time.Hour)}},
+			drained: stored(time.Hour),
+		},
+		"no order checkpoints only at the end": {
+			order: spec.OrderNone, start: "none",
+			steps:   []step{{at(time.Hour, 3*time.Hour), noon, nil}, {at(2 * time.Hour), noon, nil}},
+			drained: stored(time.Hour),
+		},
+		"settle holds the cursor behind the upstream's clock": {
+			order: spec.OrderAscending, settle: 60, start: "none",
+			steps:   []step{{at(time.Hour, time.Second), noon, stored(time.Minute)}},
+			drained: stored(time.Minute),
+		},
+		"a record from the future does not carry the cursor along": {
+			order: spec.OrderAscending, start: "none",
+			steps:   []step{{at(time.Hour, -1000*time.Hour), noon, stored(0)}},
+			drained: stored(0),
+		},
+		"without order the clock is that of the first answer": {
+			order: spec.OrderNone, start: "none",
+			steps:   []step{{at(time.Hour), noon.Add(-30 * time.Minute), nil}, {at(time.Minute), noon, nil}},
+			drained: stored(30 * time.Minute),
+		},
+		"lookback is sent and not stored": {
+			order: spec.OrderNone, lookback: 90, from: stored(time.Hour), start: noon.Add(-time.Hour - 90*time.Second).Format(time.RFC3339),
+			steps:   []step{{at(time.Minute), noon, nil}},
+			drained: stored(time.Minute),
+		},
+		"the cursor never moves back": {
+			order: spec.OrderAscending, lookback: 7200, from: stored(time.Hour), start: noon.Add(-3 * time.Hour).Format(time.RFC3339),
+			steps:   []step{{at(2 * time.Hour), noon, stored(time.Hour)}},
+			drained: stored(time.Hour),
+		},
+		"a position of another kind counts as none": {
+			order: spec.OrderNone, from: &source.Cursor{Kind: kindToken, Value: "abc"}, start: "none",
+			steps: []step{{nil, noon, nil}},
+		},
+		"nothing seen, nothing covered": {
+			order: spec.OrderAscending, from: stored(time.Hour), start: noon.Add(-time.Hour).Format(time.RFC3339),
+			steps: []step{{nil, noon, nil}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			track := newTracker(timeSource(tc.order, tc.lookback, tc.settle), tc.from)
+			start, err := track.start()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := value(&source.Cursor{Value: deref(start)}); got != tc.start {
+				t.Errorf("sent %q, want %q", got, tc.start)
+			}
+			for i, s := range tc.steps {
+				if err := track.observe(nil, s.records, s.asOf); err != nil {
+					t.Fatalf("page %d: %v", i+1, err)
+				}
+				if got, _ := track.checkpoint(false); value(got) != value(s.want) {
+					t.Errorf("checkpoint at page %d is %s, want %s", i+1, value(got), value(s.want))
+				}
+			}
+			if got, err := track.checkpoint(true); err != nil || value(got) != value(tc.drained) {
+				t.Errorf("checkpoint at the end is %s, %v; want %s", value(got), err, value(tc.drained))
+			}
+		})
+	}
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return "none"
+	}
+	return *s
+}
+
+func TestTimestampRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		order   spec.Order
+		records []any
+		want    source.Class
+	}{
+		"a decrease in a source declared ascending": {spec.OrderAscending, at(time.Hour, 2*time.Hour), source.Misordered},
+		"a gap in a source declared ascending":      {spec.OrderAscending, append(at(time.Hour), map[string]any{"meta": nil}), source.Misordered},
+		"a value that is no time":                   {spec.OrderNone, []any{map[string]any{"meta": map[string]any{"at": true}}}, source.BadAnswer},
+		"a field that no record has":                {spec.OrderNone, []any{map[string]any{"id": "1"}, map[string]any{"id": "2"}}, source.BadAnswer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			track := newTracker(timeSource(tc.order, 0, 0), nil)
+			err := track.observe(nil, tc.records, noon)
+			if err == nil {
+				_, err = track.checkpoint(true)
+			}
+			if err == nil || source.ClassOf(err) != tc.want {
+				t.Errorf("got %v, want %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestTimestampOfNullIsNoMistakeWithoutOrder(t *testing.T) {
+	track := newTracker(timeSource(spec.OrderNone, 0, 0), nil)
+	if err := track.observe(nil, []any{map[string]any{"meta": map[string]any{"at": nil}}}, noon); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := track.checkpoint(true); got != nil || err != nil {
+		t.Errorf("got %v, %v; want no position and no error", got, err)
+	}
+}
+
+func TestStoredCursorThatIsNoTimeStartsOver(t *testing.T) {
+	_, err := newTracker(timeSource(spec.OrderNone, 0, 0), &source.Cursor{Kind: kindTimestamp, Value: "x"}).start()
+	if source.ClassOf(err) != source.CursorExpired {
+		t.Errorf("got %v, want %s", err, source.CursorExpired)
+	}
+}
+
+func TestTokenCheckpoints(t *testing.T) {
+	s := spec.HTTPSource{Cursor: &spec.Cursor{Token: &spec.TokenCursor{From: "next.token"}}}
+	body := func(v any) any { return map[string]any{"next": map[string]any{"token": v}} }
+	for name, tc := range map[string]struct {
+		from    *source.Cursor
+		bodies  []any
+		records []any
+		want    string
+		err     bool
+	}{
+		"text":                 {nil, []any{body("t1"), body("t2")}, at(0), "t2", false},
+		"a number stays exact": {nil, []any{body(json.Number("9007199254740993"))}, at(0), "9007199254740993", false},
+		"an empty last page keeps the one before": {nil, []any{body("t1"), body(nil)}, at(0), "t1", false},
+		"none anywhere":                    {nil, []any{body(nil)}, at(0), "", true},
+		"none, but nothing new either":     {&source.Cursor{Kind: kindToken, Value: "t0"}, []any{body("")}, nil, "none", false},
+		"none, although there are records": {&source.Cursor{Kind: kindToken, Value: "t0"}, []any{body(nil)}, at(0), "", true},
+		"an object":                        {nil, []any{body(map[string]any{})}, at(0), "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			track := newTracker(s, tc.from)
+			var err error
+			for _, b := range tc.bodies {
+				if err = track.observe(b, tc.records, noon); err != nil {
+					break
+				}
+				if got, _ := track.checkpoint(false); got != nil {
+					t.Errorf("a token is a position before the walk is drained")
+				}
+			}
+			var got *source.Cursor
+			if err == nil {
+				got, err = track.checkpoint(true)
+			}
+			if (err != nil) != tc.err || err != nil && source.ClassOf(err) != source.BadAnswer || err == nil && value(got) != tc.want {
+				t.Errorf("got %s, %v; want %s, error %t", value(got), err, tc.want, tc.err)
+			}
+		})
+	}
+}
