@@ -37,7 +37,7 @@ func run(raw, root string) error {
 	if err := writeUserRoles(root, crds); err != nil {
 		return err
 	}
-	return writeManagerRules(root)
+	return copyRoles(root)
 }
 
 func write(path string, data []byte) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -79,43 +78,61 @@ func scaleRule(r userRole) string {
 	return "- apiGroups:\n  - syncline.dev\n  resources:\n  - jobpools/scale\n  verbs:\n" + verbs
 }
 
-// writeManagerRules copies the rules that controller-gen collected from the controllers' markers into the chart.
-func writeManagerRules(root string) error {
-	path := filepath.Join(root, "config/rbac/role.yaml")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read the manager's role: %w", err)
-	}
-	var b strings.Builder
-	b.WriteString(generated)
-	for text := range strings.SplitSeq(string(data), "\n---\n") {
-		role, err := chartRole(text)
+// A copiedRole is a role of config/rbac whose rules the chart takes over.
+type copiedRole struct {
+	file, kind, suffix, condition string
+}
+
+var copiedRoles = []copiedRole{
+	{"role.yaml", "ClusterRole", "manager", ".Values.rbac.create"},
+	{"leader_election_role.yaml", "Role", "leader-election", ".Values.rbac.create"},
+	{"metrics_auth_role.yaml", "ClusterRole", "metrics-auth", "and .Values.rbac.create .Values.metrics.enabled"},
+	{"metrics_reader_role.yaml", "ClusterRole", "metrics-reader", "and .Values.rbac.create .Values.metrics.enabled"},
+}
+
+// copyRoles copies the rules of the manager's roles into the chart. The first of them is what controller-gen collected
+// from the controllers' markers.
+func copyRoles(root string) error {
+	for _, c := range copiedRoles {
+		path := filepath.Join(root, "config/rbac", c.file)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("read role: %w", err)
+		}
+		text, err := c.chart(data)
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		b.WriteString(role)
+		if err := write(filepath.Join(root, "charts/syncline/templates/rbac", c.suffix+"-role.yaml"), text); err != nil {
+			return err
+		}
 	}
-	return write(filepath.Join(root, "charts/syncline/templates/rbac/manager-role.yaml"), []byte(b.String()))
+	return nil
 }
 
-func chartRole(text string) (string, error) {
+// chart gives the role as the chart's template.
+func (c copiedRole) chart(data []byte) ([]byte, error) {
 	var role struct {
 		Kind  string `json:"kind"`
 		Rules []any  `json:"rules"`
 	}
-	if err := yaml.Unmarshal([]byte(text), &role); err != nil {
-		return "", err
+	if err := yaml.Unmarshal(data, &role); err != nil {
+		return nil, fmt.Errorf("read it: %w", err)
 	}
-	if role.Kind != "ClusterRole" || len(role.Rules) == 0 {
-		return "", errors.New("want one ClusterRole with rules")
+	if role.Kind != c.kind || len(role.Rules) == 0 {
+		return nil, fmt.Errorf("want one %s with rules", c.kind)
 	}
 	rules, err := yaml.Marshal(map[string]any{"rules": role.Rules})
 	if err != nil {
-		return "", err
+		return nil, fmt.Errorf("write its rules: %w", err)
 	}
-	head := "{{- if .Values.rbac.create }}\n" +
-		"apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n" +
-		"  name: {{ include \"syncline.fullname\" . }}-manager\n" +
-		"  labels:\n    {{- include \"syncline.labels\" . | nindent 4 }}\n"
-	return head + escape(string(rules)) + "{{- end }}\n", nil
+	namespace := ""
+	if c.kind == "Role" {
+		namespace = "  namespace: {{ .Release.Namespace }}\n"
+	}
+	return []byte(generated + "{{- if " + c.condition + " }}\n" +
+		"apiVersion: rbac.authorization.k8s.io/v1\nkind: " + c.kind + "\nmetadata:\n" +
+		"  name: {{ include \"syncline.fullname\" . }}-" + c.suffix + "\n" + namespace +
+		"  labels:\n    {{- include \"syncline.labels\" . | nindent 4 }}\n" +
+		escape(string(rules)) + "{{- end }}\n"), nil
 }
