@@ -12,7 +12,7 @@ bin=$cache/gen/$key
 if [ ! -f "$bin/.built" ]; then
   echo "building the generators into $bin (once)" >&2
   mkdir -p "$bin"
-  go build -o "$bin/" . sigs.k8s.io/controller-tools/cmd/controller-gen github.com/elastic/crd-ref-docs \
+  go build -o "$bin/" . sigs.k8s.io/controller-tools/cmd/controller-gen \
     github.com/norwoodj/helm-docs/cmd/helm-docs
   touch "$bin/.built"
 fi
@@ -25,6 +25,4 @@ rm -rf api/v1alpha1/applyconfiguration
   output:crd:dir="$raw"
 "$bin/controller-gen" rbac:roleName=syncline-manager paths=./internal/controller/... output:rbac:dir=config/rbac
 "$bin/gen" "$raw" "$root"
-"$bin/crd-ref-docs" --source-path=api/v1alpha1 --config=hack/gen/crd-ref-docs.yaml --renderer=markdown \
-  --templates-dir=hack/gen/templates --output-path=docs/api.md --log-level=ERROR
 "$bin/helm-docs" --chart-search-root=charts --log-level=warning

@@ -1,5 +1,6 @@
 // Command gen finishes what controller-gen and others began: it trims the CRDs, guards their size, writes the roles
-// for people, and copies CRDs and rules into the Helm chart, so that config/ stays the only source.
+// for people and the reference in docs/, and copies CRDs and rules into the Helm chart, so that Go types and config/ stay
+// the only sources.
 //
 // It is run by generate.sh and only reads and writes files of the checkout.
 package main
@@ -37,7 +38,10 @@ func run(raw, root string) error {
 	if err := writeUserRoles(root, crds); err != nil {
 		return err
 	}
-	return copyRoles(root)
+	if err := copyRoles(root); err != nil {
+		return err
+	}
+	return writeReference(root, crds)
 }
 
 func write(path string, data []byte) error {
