@@ -53,6 +53,7 @@ func (e *Env) Environ() []string {
 		env = append(env, name+"="+*path)
 	}
 	return append(env, "KUBECONFIG="+filepath.Join(e.State, "kubeconfig"),
+		"PGHOST="+Address, fmt.Sprintf("PGPORT=%d", PostgresPort), "PGUSER="+Role, "PGPASSWORD="+Password, "PGDATABASE="+Database,
 		"PATH="+e.Bin+":"+e.PostgresBin+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
 }
 
