@@ -17,7 +17,8 @@ const beatSQL = `
 WITH before AS MATERIALIZED (
   SELECT id, pool, completed, failed, fenced_writes
   FROM worker
-  WHERE id = $1
+  WHERE id = $1 AND beat < $2
+  FOR NO KEY UPDATE
 ),
 counted AS MATERIALIZED (
   SELECT p.name
@@ -40,7 +41,7 @@ renewed AS (
       fenced_writes = CASE WHEN c.name IS NULL THEN w.fenced_writes ELSE $10::bigint END
   FROM before b
   LEFT JOIN counted c ON true
-  WHERE w.id = $1 AND b.id = w.id AND w.beat < $2
+  WHERE w.id = b.id
   RETURNING w.id, c.name, b.completed AS c0, b.failed AS f0, b.fenced_writes AS w0
 ),
 added AS (

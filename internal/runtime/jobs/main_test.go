@@ -288,4 +288,3 @@ func (q *queue) problems(ctx context.Context, db jobs.Querier) []string {
 	}
 	return list
 }
-

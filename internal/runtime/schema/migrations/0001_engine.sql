@@ -1543,7 +1543,7 @@ BEGIN
     IF NOT FOUND THEN
       RETURN 'unknown';
     END IF;
-    EXIT WHEN v_status = 'running' OR v_found;
+    EXIT WHEN v_status = 'running';
     IF v_status <> 'pending' THEN
       RETURN 'ended';
     END IF;
