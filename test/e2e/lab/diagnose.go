@@ -28,7 +28,10 @@ func (e *Env) Diagnose(ctx context.Context) string {
 	for line := range strings.Lines(pods) {
 		if f := strings.Fields(line); len(f) == 2 {
 			e.note(ctx, &b, "logs", "--all-containers", "--tail=60", "-n", f[0], f[1])
-			e.note(ctx, &b, "logs", "--all-containers", "--tail=20", "--previous", "-n", f[0], f[1])
+			// Fails for a pod that was never restarted, which is no news.
+			if before, err := e.Run(ctx, "kubectl", "logs", "--tail=20", "--previous", "-n", f[0], f[1]); err == nil {
+				b.WriteString("before its restart:\n" + before + "\n")
+			}
 		}
 	}
 	logs, _ := os.ReadDir(filepath.Join(e.State, "log"))
