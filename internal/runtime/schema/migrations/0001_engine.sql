@@ -386,18 +386,23 @@ BEGIN
     RETURN '{}';
   END IF;
 
+  -- Missing lanes are created under an advisory lock: an insert of a key that another claim has just inserted would wait.
+  WITH m AS MATERIALIZED (
+    SELECT m.id FROM unnest(v_lanes) AS m (id) WHERE NOT EXISTS (SELECT FROM lane l WHERE l.id = m.id)
+  ),
+  k AS MATERIALIZED (
+    SELECT m.id FROM m WHERE pg_try_advisory_xact_lock(m.id)
+  )
   INSERT INTO lane (id, tenant, namespace, key, max_claims)
   SELECT x.lane, x.tenant, x.lane_namespace, x.lane_key, x.lane_limit
-  FROM unnest(v_lanes) AS m (id)
+  FROM k
   CROSS JOIN LATERAL (
     SELECT r.lane, q.tenant, q.lane_namespace, q.lane_key, q.lane_limit
     FROM ready r
     JOIN run q ON q.id = r.id
-    WHERE r.lane = m.id
+    WHERE r.lane = k.id
     LIMIT 1
   ) AS x
-  WHERE NOT EXISTS (SELECT FROM lane l WHERE l.id = m.id)
-  ORDER BY x.lane
   ON CONFLICT DO NOTHING;
 
   SELECT array_agg(x.id) INTO v_lanes

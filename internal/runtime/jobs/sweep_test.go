@@ -1,0 +1,323 @@
+package jobs_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/syncline-dev/syncline/internal/runtime/jobs"
+)
+
+func TestS5TheSweepTakesEveryReceiptWithoutAWorker(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	run := q.start(jobs.StartParams{})
+	q.claimOne(inc)
+	// The worker's row went with an earlier sweep, whose put-back did not reach this receipt.
+	q.exec(`DELETE FROM worker`)
+	if r := q.sweep(); r.Recovered != 1 {
+		t.Fatalf("sweep did %+v, want the run recovered", r)
+	}
+	q.wantPlace(run, "pending", "ready")
+	if n := one[int](q, `SELECT lease_losses FROM run`); n != 1 {
+		t.Fatalf("run has %d lease losses, want 1", n)
+	}
+	if n := one[int](q, `SELECT attempts FROM run`); n != 0 {
+		t.Fatalf("a lost lease spent %d attempts, want none", n)
+	}
+	if n := one[int](q, `SELECT count(*) FROM attempt WHERE outcome = 'lost' AND pod = 'pod' AND worker = $1`, inc.ID); n != 1 {
+		t.Fatal("no attempt says which worker was lost")
+	}
+	if n := one[int](q, `SELECT leases_recovered FROM pool`); n != 1 {
+		t.Fatalf("the pool counts %d recovered leases, want 1", n)
+	}
+	q.check()
+}
+
+func TestS5TheSweepChecksThatTheRunIsStillTheReceipts(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	dead := q.register()
+	q.starts(2, jobs.StartParams{})
+	claims := q.claim(dead, 2)
+	tx := q.begin()
+	if err := jobs.Fence(t.Context(), tx, claims[1]); err != nil {
+		t.Fatal(err)
+	}
+	q.expire(dead)
+	if r := q.sweep(); r.Recovered != 1 {
+		t.Fatalf("sweep did %+v, want the free run recovered and the locked one left", r)
+	}
+	if n := one[int](q, `SELECT count(*) FROM receipt`); n != 1 {
+		t.Fatal("the receipt went though a run in it still runs")
+	}
+	live := q.register()
+	c := q.claimOne(live)
+	if r := q.sweep(); r.Recovered != 0 {
+		t.Fatal("the sweep took a live worker's run because a dead worker's receipt names it")
+	}
+	q.wantPlace(c.RunID, "running", "receipt")
+	commit(t, tx)
+	if r := q.sweep(); r.Recovered != 1 {
+		t.Fatalf("sweep did %+v, want the run that is free now", r)
+	}
+	q.check()
+}
+
+func TestS5TheSweepJudgesByTheOwnersExpiryOnly(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	slow, fast := q.register(), q.register()
+	q.exec(`UPDATE worker SET lease_millis = 60000, expires_at = clock_timestamp() + interval '1 minute', started_at = clock_timestamp() - interval '1 day' WHERE id = $1`, slow.ID)
+	q.expire(fast)
+	if r := q.sweep(); r.Workers != 1 {
+		t.Fatalf("sweep removed %d workers, want the expired one", r.Workers)
+	}
+	if id := one[int64](q, `SELECT id FROM worker`); id != slow.ID {
+		t.Fatal("the sweep removed a worker whose lease runs")
+	}
+}
+
+func TestS5LeaseLossesHaveTheirOwnBudget(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	run := q.start(jobs.StartParams{MaxAttempts: 1})
+	for loss := 1; loss <= jobs.MaxLeaseLosses; loss++ {
+		inc := q.register()
+		c := q.claimOne(inc)
+		if c.LeaseLosses != loss-1 || c.Attempt != 1 {
+			t.Fatalf("claim says %d losses and attempt %d, want %d and 1", c.LeaseLosses, c.Attempt, loss-1)
+		}
+		q.expire(inc)
+		q.sweep()
+		if loss == 1 {
+			q.wantPlace(run, "pending", "ready")
+			continue
+		}
+		q.wantPlace(run, "pending", "scheduled")
+		q.exec(`UPDATE scheduled SET run_at = clock_timestamp()`)
+		q.sweep()
+	}
+	inc := q.register()
+	q.claimOne(inc)
+	q.expire(inc)
+	if r := q.sweep(); r.Ended != 1 {
+		t.Fatalf("sweep did %+v, want the run ended", r)
+	}
+	q.wantPlace(run, "lost", "none")
+	if n := one[int](q, `SELECT count(*) FROM attempt WHERE outcome = 'lost'`); n != jobs.MaxLeaseLosses+1 {
+		t.Fatalf("%d attempts are recorded as lost, want %d", n, jobs.MaxLeaseLosses+1)
+	}
+}
+
+func TestS5SweepsAtOnceRecoverEachRunOnce(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	const workers, runs = 8, 10
+	q.starts(workers*runs, jobs.StartParams{})
+	for range workers {
+		inc := q.register()
+		q.claim(inc, runs)
+		q.expire(inc)
+	}
+	var mu sync.Mutex
+	recovered, removed := 0, 0
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			r, err := q.store.Sweep(t.Context())
+			if err != nil {
+				t.Errorf("sweep: %v", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			recovered += r.Recovered
+			removed += r.Workers
+		})
+	}
+	wg.Wait()
+	last := q.sweep()
+	if n := recovered + last.Recovered; n != workers*runs || removed+last.Workers != workers {
+		t.Fatalf("sweeps recovered %d runs of %d workers, want %d of %d", n, removed, workers*runs, workers)
+	}
+	if n := one[int](q, `SELECT max(lease_losses) FROM run`); n != 1 {
+		t.Fatalf("a run has %d lease losses, want 1", n)
+	}
+	q.check()
+}
+
+func TestS5ARunToBeCancelledEndsWithItsLostLease(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	run := q.start(jobs.StartParams{})
+	q.claimOne(inc)
+	if _, err := jobs.Cancel(t.Context(), q.db, run, "me", "enough"); err != nil {
+		t.Fatal(err)
+	}
+	q.expire(inc)
+	if r := q.sweep(); r.Ended != 1 {
+		t.Fatalf("sweep did %+v, want the run ended", r)
+	}
+	q.wantPlace(run, "cancelled", "none")
+	if reason := one[string](q, `SELECT error FROM run`); reason != "enough" {
+		t.Fatalf("reason is %q, want the request's", reason)
+	}
+	q.sweep()
+	if n := one[int](q, `SELECT count(*) FROM cancel_request`); n != 0 {
+		t.Fatal("the request outlives its run")
+	}
+}
+
+func TestS7AStraySideRowCannotStealALiveClaim(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc, thief := q.register(), q.register()
+	run := q.start(jobs.StartParams{})
+	c := q.claimOne(inc)
+	q.exec(`INSERT INTO ready (id, pool, job_type, vstart) SELECT id, pool, job_type, run_at FROM run`)
+	if got := q.claim(thief, 5); len(got) != 0 {
+		t.Fatalf("a stray row let another worker claim run %d", got[0].RunID)
+	}
+	q.wantPlace(run, "running", "receipt")
+	if r := q.settle(inc, completed(c))[0]; r != jobs.Done {
+		t.Fatalf("settle answered %s, want done", r)
+	}
+	q.check()
+}
+
+func TestS7TheAuditFindsAPendingRunInNoPlace(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	lost := q.start(jobs.StartParams{})
+	kept := q.start(jobs.StartParams{Delay: time.Hour})
+	q.exec(`DELETE FROM ready WHERE id = $1`, lost)
+	if r := q.sweep(); r.Repaired != 1 {
+		t.Fatalf("sweep repaired %d runs, want 1", r.Repaired)
+	}
+	q.wantPlace(lost, "pending", "ready")
+	q.wantPlace(kept, "pending", "scheduled")
+	if r := q.sweep(); r.Repaired != 0 {
+		t.Fatalf("sweep repaired %d sound runs", r.Repaired)
+	}
+	q.exec(`UPDATE audit_position SET run = 0`)
+	if r := q.sweep(); r.Repaired != 0 {
+		t.Fatalf("sweep repaired %d sound runs", r.Repaired)
+	}
+}
+
+func TestS7TheAuditFindsARunningRunOfADeadWorkerWithoutAReceipt(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	dead, live := q.register(), q.register()
+	q.starts(2, jobs.StartParams{})
+	lost, held := q.claimOne(dead), q.claimOne(live)
+	q.exec(`DELETE FROM receipt`)
+	q.expire(dead)
+	if r := q.sweep(); r.Repaired != 1 {
+		t.Fatalf("sweep did %+v, want the run of the dead worker repaired", r)
+	}
+	if r := q.sweep(); r.Recovered != 1 {
+		t.Fatalf("sweep did %+v, want the run recovered", r)
+	}
+	q.wantPlace(lost.RunID, "pending", "ready")
+	if s := q.status(held.RunID); s != "running" {
+		t.Fatalf("the live worker's run is %s", s)
+	}
+}
+
+func TestS7TheSweepMovesWaitingRunsWhoseTimeHasCome(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	due, later := q.start(jobs.StartParams{}), q.start(jobs.StartParams{})
+	q.exec(`WITH d AS (DELETE FROM ready RETURNING *)
+INSERT INTO waiting (id, pool, job_type, vstart, wake_at)
+SELECT id, pool, job_type, vstart, clock_timestamp() + CASE id WHEN $1 THEN interval '-1 s' ELSE interval '1 h' END FROM d`, due)
+	if r := q.sweep(); r.Promoted != 1 {
+		t.Fatalf("sweep did %+v, want one run promoted", r)
+	}
+	q.wantPlace(due, "pending", "ready")
+	q.wantPlace(later, "pending", "waiting")
+}
+
+func TestS7TheSweepAppliesRequestsToPendingRuns(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	run := q.start(jobs.StartParams{})
+	c := q.claimOne(inc)
+	if a, err := jobs.Cancel(t.Context(), q.db, run, "me", "enough"); err != nil || a != jobs.CancelAsked {
+		t.Fatalf("cancel answered %q, %v", a, err)
+	}
+	// The handler fails before its worker has seen the request: the run is pending again.
+	q.settle(inc, decide(c, errors.New("boom")))
+	q.wantPlace(run, "pending", "scheduled")
+	q.sweep()
+	q.wantPlace(run, "cancelled", "none")
+}
+
+func TestS7ARequestForAnEarlierLifeCancelsNothing(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	run := q.start(jobs.StartParams{})
+	q.exec(`UPDATE run SET replays = 1`)
+	q.exec(`INSERT INTO cancel_request (run, replay, requested_by, reason) VALUES ($1, 0, 'me', 'late')`, run)
+	q.sweep()
+	q.wantPlace(run, "pending", "ready")
+	if n := one[int](q, `SELECT count(*) FROM cancel_request`); n != 0 {
+		t.Fatal("a request for an earlier life is kept")
+	}
+}
+
+func TestADeadlineEndsAPendingRunAndLeavesARunningOneToItsWorker(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	running := q.start(jobs.StartParams{Deadline: time.Hour})
+	before := time.Now()
+	c := q.claimOne(inc)
+	if left := c.Deadline.Sub(before); left <= 0 || left > time.Hour+time.Minute {
+		t.Fatalf("deadline is in %s, want at most an hour", left)
+	}
+	pending := q.start(jobs.StartParams{Deadline: time.Hour, Delay: 2 * time.Hour})
+	q.exec(`UPDATE deadline SET at = clock_timestamp() - interval '1 s'`)
+	q.sweep()
+	q.wantPlace(pending, "timed_out", "none")
+	q.wantPlace(running, "running", "receipt")
+	q.settle(inc, jobs.TypeConfig{}.Settle(c, nil, errors.New("stopped"), jobs.ErrDeadline))
+	q.wantPlace(running, "timed_out", "none")
+	q.exec(`UPDATE deadline SET at = clock_timestamp() - interval '1 s'`)
+	q.sweep()
+	if n := one[int](q, `SELECT count(*) FROM deadline`); n != 0 {
+		t.Fatalf("%d deadlines of ended runs are left", n)
+	}
+}
+
+func TestPromoteMovesDueRunsInOrderAndSaysWhenTheNextIsDue(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	if _, next, err := q.store.Promote(t.Context(), pool); err != nil || next >= 0 {
+		t.Fatalf("next is %s, %v with nothing scheduled, want negative", next, err)
+	}
+	low := q.start(jobs.StartParams{Delay: time.Hour})
+	high := q.start(jobs.StartParams{Delay: time.Hour, Priority: 10})
+	later := q.start(jobs.StartParams{Delay: 2 * time.Hour})
+	q.exec(`UPDATE scheduled SET run_at = run_at - interval '1 hour'`)
+	q.exec(`UPDATE run SET run_at = run_at - interval '1 hour'`)
+	q.await("both are due", func() bool {
+		return one[bool](q, `SELECT count(*) = 2 FROM scheduled WHERE run_at <= clock_timestamp()`)
+	})
+	moved, next, err := q.store.Promote(t.Context(), pool)
+	if err != nil || moved != 2 || next <= 59*time.Minute || next > time.Hour {
+		t.Fatalf("promote moved %d, next in %s, error %v, want 2 and about an hour", moved, next, err)
+	}
+	first, second := q.claimOne(inc), q.claimOne(inc)
+	if first.RunID != high || second.RunID != low {
+		t.Fatalf("claimed %d and %d, want the higher priority %d and then %d", first.RunID, second.RunID, high, low)
+	}
+	q.wantPlace(later, "pending", "scheduled")
+	q.check()
+}
