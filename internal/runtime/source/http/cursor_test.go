@@ -127,6 +127,35 @@ func deref(s *string) string {
 	return *s
 }
 
+func TestOrderedWalkAdvancesByWhatTheFormatCanWrite(t *testing.T) {
+	s := timeSource(spec.OrderAscending, 0, 0)
+	s.Cursor.Timestamp.Format = spec.FormatSpaced
+	track := newTracker(s, nil).(*timeTracker)
+	page := func(times ...string) []any {
+		var records []any
+		for _, at := range times {
+			records = append(records, map[string]any{"meta": map[string]any{"at": "2024-05-01 10:00:0" + at + "Z"}})
+		}
+		return records
+	}
+	if err := track.observe(nil, page("1.0001", "1.0009"), noon); err != nil {
+		t.Fatal(err)
+	}
+	if got := track.advance(); got != nil {
+		t.Errorf("advances to %q within one millisecond: the same page would come again", *got)
+	}
+	if err := track.observe(nil, page("1.0009", "2.0015"), noon); err != nil {
+		t.Fatal(err)
+	}
+	if got := track.advance(); got == nil || *got != "2024-05-01 10:00:02.001Z" {
+		t.Errorf("advances to %q, want the newest time rounded down", deref(got))
+	}
+	track.rewind()
+	if err := track.observe(nil, page("2.0010", "2.0015"), noon); err != nil {
+		t.Errorf("%v: what lies between the bound that was sent and the newest time comes again, in order", err)
+	}
+}
+
 func TestTimestampRefuses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		order   spec.Order

@@ -20,9 +20,13 @@
 // behind it move up by one: the first of the next page becomes the last of this one and is never read, although the
 // cursor moves past it. So a walk in Ascending order asks for the first page again, from the newest time that it has
 // seen (inclusive, so that records of equal time are not lost), and counts pages or follows links only while that time
-// stands still. It may checkpoint at every page: whatever changes later gets a later time. A walk without order
-// checkpoints only at its end, and never beyond the time at which it began, because a record that was read early may
-// have changed since.
+// stands still: so a page should hold more records than ever change at one instant. It may checkpoint at every page:
+// whatever changes later gets a later time. The cursor that the request carries must be an inclusive lower bound of
+// the times that records show, and a record without such a time has no place in the order.
+//
+// A walk without order checkpoints only at its end, and never beyond the time at which it began, because a record that
+// was read early may have changed since. Where records are removed from the list while it is read, numbered pages move
+// up in the same way; what that hides is found by the next full walk.
 //
 // # Credentials
 //

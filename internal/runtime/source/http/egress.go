@@ -53,10 +53,8 @@ var reserved6 = []reservedRange{
 
 var globalUnicast6 = netip.MustParsePrefix("2000::/3")
 
-// reservedAs names the reserved range that addr is in, "" when it is public. An IPv4 address in IPv6 form counts as
-// what it stands for.
+// reservedAs names the reserved range that addr is in, "" when it is public.
 func reservedAs(addr netip.Addr) string {
-	addr = addr.Unmap().WithZone("")
 	ranges := reserved4
 	if addr.Is6() {
 		ranges = reserved6
@@ -102,6 +100,7 @@ func newEgress(cidrs []string) (*egress, error) {
 	return e, nil
 }
 
+// check refuses a reserved address that is not listed. An IPv4 address in IPv6 form counts as what it stands for.
 func (e *egress) check(addr netip.Addr) error {
 	plain := addr.Unmap().WithZone("")
 	for _, p := range e.allowed {

@@ -42,11 +42,9 @@ func (w *walker) Next(ctx context.Context) (source.Page, error) {
 	switch {
 	case err != nil:
 		w.end = w.locate(err)
-		w.src.Close()
 		return source.Page{}, w.end
 	case !more:
 		w.end = io.EOF
-		w.src.Close()
 	}
 	return page, nil
 }
