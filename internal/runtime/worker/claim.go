@@ -32,7 +32,7 @@ type claimer struct {
 	givenUp context.Context // ends when a drain waits no longer for a claim
 	giveUp  context.CancelFunc
 
-	turn    sync.Mutex // held by a claim with its hand-out, and by a reconcile
+	turn    turn // of a claim with its hand-out, or of a reconcile
 	poke    signal
 	woken   atomic.Bool
 	unsure  atomic.Bool // a reconcile is due
@@ -81,8 +81,8 @@ func (c *claimer) dueIn(d time.Duration) {
 func (c *claimer) stop(ctx context.Context) {
 	c.stopped.Store(true)
 	defer context.AfterFunc(ctx, c.giveUp)()
-	c.turn.Lock()
-	defer c.turn.Unlock()
+	c.turn.take()
+	defer c.turn.leave()
 }
 
 // run loops until ctx ends. After stop it only reconciles.
@@ -182,8 +182,8 @@ func (c *claimer) untilLook() time.Duration {
 
 // claim claims up to n runs and hands them out; false when there is no use in going on at once.
 func (c *claimer) claim(ctx context.Context, n int) bool {
-	c.turn.Lock()
-	defer c.turn.Unlock()
+	c.turn.take()
+	defer c.turn.leave()
 	inc := c.present()
 	if c.stopped.Load() || !c.life.acts(inc.ID, time.Now()) {
 		return false
@@ -257,8 +257,8 @@ func (c *claimer) giveBack(ctx context.Context, inc *jobs.Incarnation, claims []
 
 // reconcile gives back what the database thinks is claimed here and is not held; false when it could not ask.
 func (c *claimer) reconcile(ctx context.Context) bool {
-	c.turn.Lock()
-	defer c.turn.Unlock()
+	c.turn.take()
+	defer c.turn.leave()
 	short, end := c.bounded(ctx)
 	defer end()
 	c.metrics.Reconciles.Inc()
@@ -289,3 +289,10 @@ func statementTimeout(t *tuning) time.Duration {
 	pool, _ := t.current()
 	return min(pool.Lease()/3, 10*time.Second)
 }
+
+// turn is held by one at a time. It is a channel and not a mutex, because it is held as long as a statement takes.
+type turn chan struct{}
+
+func newTurn() turn   { return make(turn, 1) }
+func (t turn) take()  { t <- struct{}{} }
+func (t turn) leave() { <-t }

@@ -109,7 +109,7 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{cfg: cfg, life: life, ledger: ledger}
 	w.claimer = &claimer{
 		store: cfg.Store, pool: cfg.Pool, life: life, tuning: tuning, ledger: ledger, poke: newSignal(),
-		log: cfg.Log, metrics: cfg.Metrics, trouble: outage{what: "claim runs"},
+		turn: newTurn(), log: cfg.Log, metrics: cfg.Metrics, trouble: outage{what: "claim runs"},
 	}
 	w.claimer.givenUp, w.claimer.giveUp = context.WithCancel(context.Background())
 	w.settler = &settler{
