@@ -28,7 +28,8 @@ const (
 )
 
 // RecordError says why one record cannot be mapped. It concerns that record only: the others go on.
-// Its message shows the shape of an offending value, never the value, because it ends up in logs and statuses.
+// Its message shows the shape of an offending value, not the value, because it ends up in logs and statuses; that of a
+// failed expression may name a key or a time zone which the expression took from the record.
 type RecordError struct {
 	// Field is the column, or "id", "filter" or "tombstone"; empty in errors of Parse and ParseText.
 	Field string

@@ -165,14 +165,12 @@ func (x *expression) eval(vars cel.Activation) (any, error) {
 	return native(result)
 }
 
-var quoted = regexp.MustCompile(`"[^"]*"`)
-
-// evalError keeps errors of our own and hides values in those of CEL.
+// evalError keeps errors of our own. Those of CEL name types and keys, not values.
 func evalError(err error) error {
 	if e, ok := errors.AsType[*RecordError](err); ok {
 		return e
 	}
-	message := quoted.ReplaceAllStringFunc(err.Error(), shape)
+	message := err.Error()
 	if cancelled := new(interpreter.EvalCancelledError); errors.As(err, cancelled) {
 		message = "the expression takes too long for this record"
 	}

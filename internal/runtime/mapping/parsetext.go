@@ -19,7 +19,7 @@ func ParseText(t spec.FieldType, text *string) (Value, error) {
 	}
 	v, err := parseColumn(t, *text)
 	if recordError := new(RecordError); errors.As(err, &recordError) {
-		return newValue(t, *text, "unreadable:"+*text), nil
+		return newValue(t, *text, *text), nil
 	}
 	return v, err
 }
@@ -34,8 +34,6 @@ func parseColumn(t spec.FieldType, text string) (Value, error) {
 			return Value{}, fmt.Errorf("column is jsonb: %w", err)
 		}
 		return newJSONB(v)
-	case spec.TimestampTZ, spec.Date:
-		return Parse(t, text)
 	}
 	return Parse(t, text)
 }

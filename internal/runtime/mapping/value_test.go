@@ -107,6 +107,7 @@ func TestParseRefusesWithACode(t *testing.T) {
 		"numeric of an exponent alone": {spec.Numeric, "e5", CodeInvalid},
 		"numeric with a blank":         {spec.Numeric, "1 ", CodeInvalid},
 		"numeric too long":             {spec.Numeric, number(strings.Repeat("9", MaxDigits+1)), CodeOutOfRange},
+		"numeric of endless zeros":     {spec.Numeric, strings.Repeat("0", 2*MaxDigits) + "1", CodeOutOfRange},
 		"numeric too small":            {spec.Numeric, number("1e-999999999"), CodeOutOfRange},
 		"numeric exponent overflow":    {spec.Numeric, number("1e99999999999999999999"), CodeOutOfRange},
 		"timestamp of a number":        {spec.TimestampTZ, number("1767225600"), CodeWrongType},
