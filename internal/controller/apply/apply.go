@@ -31,6 +31,11 @@ func Object(ctx context.Context, c client.Writer, configuration runtime.ApplyCon
 	return c.Apply(ctx, configuration, Owner, client.ForceOwnership)
 }
 
+// Uncached is Object for kinds that the manager never reads from its cache: no later read has to wait for the write.
+func Uncached(ctx context.Context, c client.Writer, configuration runtime.ApplyConfiguration) error {
+	return c.Apply(ctx, configuration, Owner, client.ForceOwnership, client.DisableReadYourWritesConsistency)
+}
+
 // Status writes a whole status. The caller has made sure that it differs from the one that stands.
 func Status(ctx context.Context, c client.StatusClient, configuration runtime.ApplyConfiguration) error {
 	if err := c.Status().Apply(ctx, configuration, Owner, client.ForceOwnership); err != nil {

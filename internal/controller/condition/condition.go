@@ -47,6 +47,11 @@ func Unknown(reason, message string) Verdict {
 	return Verdict{metav1.ConditionUnknown, reason, message, progresses}
 }
 
+// Open is a condition that cannot be observed yet, which is no shortcoming: Ready is not affected.
+func Open(reason, message string) Verdict {
+	return Verdict{metav1.ConditionUnknown, reason, message, none}
+}
+
 // Wait is a condition that does not hold because something is missing that may appear by itself.
 func Wait(reason, message string) Verdict {
 	return Verdict{metav1.ConditionFalse, reason, message, waits}
@@ -88,9 +93,6 @@ func New(before []metav1.Condition, generation int64, now time.Time, order ...st
 
 // Put judges one condition. One that is not judged stays as it was, Unknown when it never was.
 func (s *Set) Put(conditionType string, v Verdict) { s.verdicts[conditionType] = v }
-
-// Judged says whether the condition was judged to be True.
-func (s *Set) Judged(conditionType string) bool { return s.verdicts[conditionType].Holds() }
 
 // List gives the conditions with their summary: Ready, Reconciling and Stalled, then the kind's own.
 func (s *Set) List() []metav1.Condition {

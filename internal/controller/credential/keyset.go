@@ -78,7 +78,7 @@ func createKeyset(ctx context.Context, writer client.Writer, name types.Namespac
 		Type: corev1.SecretTypeOpaque,
 		Data: map[string][]byte{KeysetKey: text},
 	}
-	switch err := writer.Create(ctx, secret); {
+	switch err := writer.Create(ctx, secret, client.DisableReadYourWritesConsistency); {
 	case apierrors.IsAlreadyExists(err):
 		return nil, new(condition.Unknown(v1alpha1.ReasonProgressing, "the sealing key is being made")), nil
 	case err != nil:

@@ -78,10 +78,10 @@ func (a *actor) dropConnection(name types.NamespacedName) {
 	}
 }
 
-func (a *actor) connectionView(name types.NamespacedName) ConnectionView {
+func (a *actor) connectionView(name types.NamespacedName, id uuid.UUID) ConnectionView {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	view := a.viewConnection(name)
+	view := a.viewConnection(name, id)
 	if r := a.connections[name]; r != nil {
 		r.shown.seen(view, nil, time.Now())
 	}
@@ -89,17 +89,15 @@ func (a *actor) connectionView(name types.NamespacedName) ConnectionView {
 }
 
 // viewConnection is connectionView for those who hold mu.
-func (a *actor) viewConnection(name types.NamespacedName) ConnectionView {
+func (a *actor) viewConnection(name types.NamespacedName, id uuid.UUID) ConnectionView {
 	view := ConnectionView{Database: a.database}
-	r, ok := a.connections[name]
-	if !ok {
-		return view
+	if r, ok := a.connections[name]; ok {
+		view.Row = r.outcome()
 	}
-	view.Row = r.outcome()
 	if a.snapshot == nil {
 		return view
 	}
-	if state, ok := a.snapshot.Connections[r.desired.ID]; ok {
+	if state, ok := a.snapshot.Connections[id]; ok {
 		view.State = &state
 	}
 	return view
@@ -142,6 +140,18 @@ func (a *actor) setSubscription(name types.NamespacedName, desired schema.Desire
 	if a.subscriptions.want(name, desired.Owner, desired, sameSubscription) {
 		a.wakeUp()
 	}
+}
+
+// holdsSubscription says whether this database is another one than that with the identity, and holds a row that the
+// resource with the uid declared.
+func (a *actor) holdsSubscription(id uuid.UUID, uid, identity string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.snapshot == nil || a.database.Identity == identity {
+		return false
+	}
+	state, ok := a.snapshot.Subscriptions[id]
+	return ok && !state.Retired && state.Owner.UID == uid
 }
 
 // removeSubscription drops a subscription and keeps the answer for the reconcile that waits for it.
@@ -210,7 +220,7 @@ func (a *actor) tell() {
 		}
 	}
 	for name, r := range a.connections {
-		if r.shown.news(a.viewConnection(name), nil, now) {
+		if r.shown.news(a.viewConnection(name, r.desired.ID), nil, now) {
 			poked[KindConnection] = append(poked[KindConnection], name)
 		}
 	}

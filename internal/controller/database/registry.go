@@ -179,6 +179,17 @@ func (r *Registry) PoolDatabase(name types.NamespacedName) (Key, bool) {
 	return key, ok
 }
 
+// Pool says what is known of a JobPool that was declared; false while it was not.
+func (r *Registry) Pool(name types.NamespacedName) (PoolView, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key, ok := r.pools[name]
+	if !ok || r.actors[key] == nil {
+		return PoolView{}, false
+	}
+	return r.actors[key].poolView(name), true
+}
+
 // Database says what is known of a database.
 func (r *Registry) Database(key Key) DatabaseView {
 	r.mu.Lock()
@@ -201,7 +212,7 @@ func (r *Registry) SetConnection(name types.NamespacedName, keys []Key, desired 
 			continue
 		}
 		a.setConnection(name, desired)
-		views[key] = a.connectionView(name)
+		views[key] = a.connectionView(name, desired.ID)
 	}
 	r.keepConnection(name, keys)
 	return views
@@ -235,12 +246,12 @@ func (r *Registry) keepConnection(name types.NamespacedName, keys []Key) {
 	}
 }
 
-// Connection says what is known of a connection in one database.
-func (r *Registry) Connection(key Key, name types.NamespacedName) ConnectionView {
+// Connection says what is known of a connection in one database, declared or not.
+func (r *Registry) Connection(key Key, name types.NamespacedName, id uuid.UUID) ConnectionView {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a, ok := r.actors[key]; ok {
-		return a.connectionView(name)
+		return a.connectionView(name, id)
 	}
 	return ConnectionView{}
 }
@@ -311,6 +322,19 @@ func (r *Registry) Subscription(key Key, name types.NamespacedName, id uuid.UUID
 	return SubscriptionView{}
 }
 
+// SubscriptionElsewhere says whether the row of a subscription that this resource declared stands in another database
+// than the one with this identity, as far as the databases have been read.
+func (r *Registry) SubscriptionElsewhere(id uuid.UUID, uid, identity string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.actors {
+		if a.holdsSubscription(id, uid, identity) {
+			return true
+		}
+	}
+	return false
+}
+
 // RemoveSubscription has the row of a deleted resource retired or deleted, as the policy says, and says how far that
 // is: View.Gone.
 func (r *Registry) RemoveSubscription(key Key, name types.NamespacedName, id uuid.UUID, owner schema.Owner, policy string) SubscriptionView {
@@ -320,6 +344,7 @@ func (r *Registry) RemoveSubscription(key Key, name types.NamespacedName, id uui
 	if !ok {
 		return SubscriptionView{}
 	}
+	r.subscriptions[name] = key
 	a.removeSubscription(name, owner, policy)
 	return a.subscriptionView(name, id)
 }

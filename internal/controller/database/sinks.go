@@ -82,5 +82,5 @@ func planSink(ctx context.Context, db *pgxpool.Pool, document []byte) (*SinkView
 		return nil, err
 	}
 	plan := sink.NewPlan(sub, table)
-	return &SinkView{Statements: plan.Statements, Problems: plan.Problems}, nil
+	return &SinkView{Statements: plan.Statements, Problems: plan.Problems, TableMissing: !table.Exists()}, nil
 }

@@ -70,6 +70,8 @@ type SinkView struct {
 	// Statements create the table or add columns; workers run them before they write.
 	Statements []string
 	Problems   []sink.Problem
+	// TableMissing says that nothing stands under the name.
+	TableMissing bool
 	// Failed is set when the table could not be looked at.
 	Failed string
 }

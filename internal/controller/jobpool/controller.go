@@ -47,8 +47,8 @@ const indexSecret = "spec.database.secretRef.name"
 type Reconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
-	// Secrets reads Secrets from the API server.
-	Secrets   client.Reader
+	// API reads from the API server: Secrets, which no cache holds.
+	API       client.Reader
 	Databases *database.Registry
 	Events    events.EventRecorder
 	// Cluster is the id of the cluster, part of every row's owner.

@@ -35,6 +35,7 @@ const (
 	labelInstance  = "app.kubernetes.io/instance"
 	labelPart      = "app.kubernetes.io/part-of"
 	labelManagedBy = "app.kubernetes.io/managed-by"
+	managedBy      = "syncline"
 	// LabelPool marks everything that belongs to a JobPool with its name.
 	LabelPool = "syncline.dev/pool"
 )
@@ -64,9 +65,12 @@ func objectLabels(pool *v1alpha1.JobPool) map[string]string {
 	all := selectorLabels(pool)
 	all[labelInstance] = pool.Name
 	all[labelPart] = "syncline"
-	all[labelManagedBy] = "syncline"
+	all[labelManagedBy] = managedBy
 	return all
 }
+
+// Managed selects the Deployments that pools own: the only ones that the manager's cache has to hold.
+func Managed() labels.Selector { return labels.SelectorFromSet(labels.Set{labelManagedBy: managedBy}) }
 
 func ownerReference(pool *v1alpha1.JobPool) *metav1ac.OwnerReferenceApplyConfiguration {
 	return metav1ac.OwnerReference().

@@ -3,11 +3,13 @@ package jobpool
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/syncline-dev/syncline/api/v1alpha1"
 	"github.com/syncline-dev/syncline/internal/controller/condition"
@@ -42,7 +44,7 @@ func (r *Reconciler) gather(ctx context.Context, pool *v1alpha1.JobPool) (*scope
 		pool: pool, tuning: Tuning(&pool.Spec),
 		name: types.NamespacedName{Namespace: pool.Namespace, Name: pool.Name},
 	}
-	if err := r.readDeployment(ctx, s); err != nil {
+	if err := r.readDeployment(ctx, r.Client, s); err != nil {
 		return nil, err
 	}
 	target, err := r.target(ctx, s)
@@ -52,9 +54,9 @@ func (r *Reconciler) gather(ctx context.Context, pool *v1alpha1.JobPool) (*scope
 	return s, r.declare(s, target)
 }
 
-func (r *Reconciler) readDeployment(ctx context.Context, s *scope) error {
+func (r *Reconciler) readDeployment(ctx context.Context, from client.Reader, s *scope) error {
 	var d appsv1.Deployment
-	err := r.Client.Get(ctx, types.NamespacedName{Namespace: s.pool.Namespace, Name: WorkloadName(s.pool)}, &d)
+	err := from.Get(ctx, types.NamespacedName{Namespace: s.pool.Namespace, Name: WorkloadName(s.pool)}, &d)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil
@@ -71,7 +73,7 @@ func (r *Reconciler) readDeployment(ctx context.Context, s *scope) error {
 // target resolves the database reference, or notes in the scope what is missing.
 func (r *Reconciler) target(ctx context.Context, s *scope) (database.Target, error) {
 	ref := s.pool.Spec.Database.SecretRef
-	secret, err := credential.Read(ctx, r.Secrets, types.NamespacedName{Namespace: s.pool.Namespace, Name: ref.Name})
+	secret, err := credential.Read(ctx, r.API, types.NamespacedName{Namespace: s.pool.Namespace, Name: ref.Name})
 	if err != nil {
 		return database.Target{}, err
 	}
@@ -80,7 +82,7 @@ func (r *Reconciler) target(ctx context.Context, s *scope) (database.Target, err
 		s.unresolved = missing
 		return database.Target{}, nil
 	}
-	target := database.Target{URI: uri, Schema: s.pool.Spec.Database.Schema}
+	target := database.Target{URI: strings.TrimSpace(uri), Schema: s.pool.Spec.Database.Schema}
 	if err := target.Validate(); err != nil {
 		s.unresolved = new(condition.Stall(v1alpha1.ReasonInvalidURI,
 			fmt.Sprintf("the value of key %q in secret %q is %v", ref.Key, ref.Name, err)))

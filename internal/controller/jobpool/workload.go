@@ -28,6 +28,12 @@ func (r *Reconciler) makeWorkers(ctx context.Context, s *scope) error {
 	if !s.admitted() {
 		return nil
 	}
+	if s.deployment == nil {
+		// The cache knows only what carries our label. Before one is made, make sure that the name is free.
+		if err := r.readDeployment(ctx, r.API, s); err != nil || s.foreign {
+			return err
+		}
+	}
 	wanted, err := Deployment(s.pool, s.replicas(), r.Options)
 	if err != nil {
 		return err
@@ -39,7 +45,7 @@ func (r *Reconciler) makeWorkers(ctx context.Context, s *scope) error {
 	if s.allReady() && r.rendered(s.pool.UID) == (rendering{sum, s.deployment.Generation}) {
 		return nil
 	}
-	if err := apply.Object(ctx, r.Client, ServiceAccount(s.pool)); err != nil {
+	if err := apply.Uncached(ctx, r.Client, ServiceAccount(s.pool)); err != nil {
 		return fmt.Errorf("apply the service account: %w", err)
 	}
 	return r.applyDeployment(ctx, s, wanted, sum)
@@ -64,7 +70,7 @@ func (r *Reconciler) applyDeployment(ctx context.Context, s *scope, wanted *apps
 		return fmt.Errorf("apply the deployment: %w", err)
 	}
 	before := s.deployment
-	if err := r.readDeployment(ctx, s); err != nil || s.deployment == nil {
+	if err := r.readDeployment(ctx, r.Client, s); err != nil || s.deployment == nil {
 		return err
 	}
 	r.remember(s.pool.UID, rendering{sum, s.deployment.Generation})
