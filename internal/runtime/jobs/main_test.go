@@ -288,3 +288,21 @@ func (q *queue) problems(ctx context.Context, db jobs.Querier) []string {
 	}
 	return list
 }
+
+// reconnect replaces the pool of connections.
+func (q *queue) reconnect(cfg *pgxpool.Config) {
+	q.t.Helper()
+	db, err := pgxpool.NewWithConfig(q.t.Context(), cfg)
+	if err != nil {
+		q.t.Fatalf("reconnect: %v", err)
+	}
+	q.t.Cleanup(db.Close)
+	q.db, q.store = db, jobs.NewStore(db)
+}
+
+func (q *queue) giveBack(inc *jobs.Incarnation, claims ...*jobs.Claim) {
+	q.t.Helper()
+	if _, err := q.store.GiveBack(q.t.Context(), inc, claims...); err != nil {
+		q.t.Fatalf("give back: %v", err)
+	}
+}

@@ -387,11 +387,12 @@ BEGIN
   END IF;
 
   -- Missing lanes are created under an advisory lock: an insert of a key that another claim has just inserted would wait.
+  -- Not more than 200 at once, because such locks share the server's lock table.
   WITH m AS MATERIALIZED (
-    SELECT m.id FROM unnest(v_lanes) AS m (id) WHERE NOT EXISTS (SELECT FROM lane l WHERE l.id = m.id)
+    SELECT m.id FROM unnest(v_lanes) AS m (id) WHERE NOT EXISTS (SELECT FROM lane l WHERE l.id = m.id) LIMIT 200
   ),
   k AS MATERIALIZED (
-    SELECT m.id FROM m WHERE pg_try_advisory_xact_lock(m.id)
+    SELECT m.id FROM m WHERE pg_try_advisory_xact_lock(hashtextextended(current_schema() || '/lane/' || m.id, 0))
   )
   INSERT INTO lane (id, tenant, namespace, key, max_claims)
   SELECT x.lane, x.tenant, x.lane_namespace, x.lane_key, x.lane_limit
@@ -665,8 +666,10 @@ SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
-  v_done integer := 0;
-  v_put integer := 0;
+  v_ids bigint[];
+  v_tokens bigint[];
+  v_other_ids bigint[];
+  v_other_tokens bigint[];
   v_pools text[] := '{}';
 BEGIN
   IF cardinality(p_lanes) > 0 THEN
@@ -698,13 +701,14 @@ BEGIN
         error = NULL, error_code = NULL, settled_token = r.claim_token
     FROM l
     WHERE r.id = l.id
-    RETURNING r.id
+    RETURNING r.id, r.claim_token
   )
-  SELECT count(*) INTO v_done FROM u;
+  SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(claim_token), '{}') INTO v_ids, v_tokens FROM u;
   IF p_outcomes IS NOT NULL THEN
-    SELECT n, pools INTO v_put, v_pools
-    FROM settle_other(p_worker, p_runs, p_tokens, p_outcomes, p_codes, p_messages, p_delays, p_keep) AS o (n, pools);
-    v_done := v_done + v_put;
+    SELECT o.ids, o.tokens, o.pools INTO v_other_ids, v_other_tokens, v_pools
+    FROM settle_other(p_worker, p_runs, p_tokens, p_outcomes, p_codes, p_messages, p_delays, p_keep) AS o;
+    v_ids := v_ids || v_other_ids;
+    v_tokens := v_tokens || v_other_tokens;
   END IF;
 
   IF cardinality(p_lanes) > 0 THEN
@@ -721,7 +725,7 @@ BEGIN
     PERFORM wake(v_pools);
   END IF;
 
-  IF v_done = cardinality(p_runs) THEN
+  IF cardinality(v_ids) = cardinality(p_runs) THEN
     DELETE FROM receipt c WHERE c.id = ANY (p_receipts) AND c.worker = p_worker;
     RETURN;
   END IF;
@@ -737,14 +741,15 @@ BEGIN
               WHEN (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, t.token) THEN 'busy'
               ELSE 'lost' END
   FROM unnest(p_runs, p_tokens) AS t (id, token)
-  LEFT JOIN run r ON r.id = t.id;
+  LEFT JOIN run r ON r.id = t.id
+  WHERE NOT EXISTS (SELECT FROM unnest(v_ids, v_tokens) AS d (id, token) WHERE d.id = t.id AND d.token = t.token);
 END $$;
 
 -- The outcomes of settle that are not 'completed': the run ends or goes back, and an attempt row says why. A retry keeps
--- its lane by leaving the hold without a worker. Returns how many were written, and the pools that got something due.
+-- its lane by leaving the hold without a worker. Returns what was written, and the pools that got something due.
 CREATE FUNCTION settle_other(
   p_worker bigint, p_runs bigint[], p_tokens bigint[], p_outcomes text[], p_codes text[], p_messages text[],
-  p_delays bigint[], p_keep boolean[], OUT n integer, OUT pools text[])
+  p_delays bigint[], p_keep boolean[], OUT ids bigint[], OUT tokens bigint[], OUT pools text[])
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
@@ -808,7 +813,9 @@ BEGIN
     FROM u
     ON CONFLICT DO NOTHING
   )
-  SELECT (SELECT count(*) FROM u), (SELECT coalesce(array_agg(DISTINCT pool), '{}') FROM rd) INTO n, pools;
+  SELECT coalesce(array_agg(u.id), '{}'), coalesce(array_agg(u.token), '{}'), (SELECT coalesce(array_agg(DISTINCT pool), '{}') FROM rd)
+  INTO ids, tokens, pools
+  FROM u;
 END $$;
 
 -- Gives back what the database says this worker runs and the process does not hold, by run and token, and deletes
@@ -844,7 +851,7 @@ BEGIN
   IF v_ids IS NOT NULL THEN
     PERFORM FROM lane l WHERE l.id = ANY (v_lanes) ORDER BY l.id FOR UPDATE;
     v_n := cardinality(v_ids);
-    SELECT o.n, o.pools INTO given_back, v_pools
+    SELECT cardinality(o.ids), o.pools INTO given_back, v_pools
     FROM settle_other(p_worker, v_ids, v_tokens, array_fill('given_back'::text, ARRAY[v_n]),
       array_fill('reconciled'::text, ARRAY[v_n]), array_fill('its worker does not know of the claim'::text, ARRAY[v_n]),
       array_fill(0::bigint, ARRAY[v_n]), array_fill(false, ARRAY[v_n])) AS o;
