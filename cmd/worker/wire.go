@@ -1,13 +1,15 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"log/slog"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/syncline-dev/syncline/internal/runtime/integration"
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
+	"github.com/syncline-dev/syncline/internal/runtime/schedule"
 	"github.com/syncline-dev/syncline/internal/runtime/sealing"
 	"github.com/syncline-dev/syncline/internal/runtime/worker"
 )
@@ -16,12 +18,26 @@ import (
 func (o options) wire(log *slog.Logger) func(*pgxpool.Pool) (map[string]worker.Registration, []worker.Task, error) {
 	return func(db *pgxpool.Pool) (map[string]worker.Registration, []worker.Task, error) {
 		handler := integration.NewHandler(integration.Config{
-			DB: db, Sealing: o.keyset(), UnknownKey: unknownKey, Log: log,
+			DB: db, Sealing: o.keyset(), Log: log,
 		})
 		types := map[string]worker.Registration{
 			jobs.SyncType: {Handler: handler, Config: integration.TypeConfig()},
 		}
-		return types, nil, nil
+		return types, o.tasks(db), nil
+	}
+}
+
+// tasks are what every worker of a pool does now and then; several at once share the work.
+func (o options) tasks(db *pgxpool.Pool) []worker.Task {
+	return []worker.Task{
+		{Name: "start scheduled runs", Every: time.Second, Timeout: 30 * time.Second, Run: func(ctx context.Context) error {
+			_, err := schedule.Tick(ctx, db, o.pool)
+			return err
+		}},
+		{Name: "remove old audit", Every: 10 * time.Minute, Timeout: 5 * time.Minute, Run: func(ctx context.Context) error {
+			_, err := integration.Retain(ctx, db)
+			return err
+		}},
 	}
 }
 
@@ -32,6 +48,3 @@ func (o options) keyset() integration.Opener {
 	}
 	return sealing.NewFile(o.keysetFile)
 }
-
-// unknownKey says that another process may have the key that this one lacks.
-func unknownKey(err error) bool { return errors.Is(err, sealing.ErrUnknownKey) }
