@@ -58,21 +58,7 @@ func (r *run) record(ctx context.Context, end ending) error {
 
 // close writes an attempt's end and, when the run ends well, the run's, in the caller's fenced transaction.
 func (r *run) close(ctx context.Context, tx pgx.Tx, end ending, p progress) error {
-	var code, message *string
-	if end.err != nil {
-		code, message = &end.code, new(r.message(end))
-	}
-	c := r.claim
-	subscription := r.input.Subscription.String()
-	if r.syncRun == 0 {
-		// The transaction that would have opened this attempt was rolled back, with what it closed.
-		if _, err := tx.Exec(ctx, abandonSQL, subscription, c.RunID, c.Token); err != nil {
-			return fmt.Errorf("close abandoned attempts: %w", err)
-		}
-	}
-	var id int64
-	err := tx.QueryRow(ctx, concludeSQL, subscription, c.RunID, c.Token, c.Attempt, r.input.Action, r.generation,
-		string(end.outcome), code, message, end.clearCursor).Scan(&id)
+	id, err := r.writeOutcome(ctx, tx, end)
 	if err != nil {
 		return fmt.Errorf("write the outcome: %w", err)
 	}
@@ -81,13 +67,37 @@ func (r *run) close(ctx context.Context, tx pgx.Tx, end ending, p progress) erro
 		again = new(end.again.Seconds())
 	}
 	over := end.settle == complete || end.settle == permanent
-	if _, err := tx.Exec(ctx, rememberSQL, subscription, id, end.outcome == failed, end.drained && !p.held, end.clearCursor, again, over, c.RunID); err != nil {
+	_, err = tx.Exec(ctx, rememberSQL, r.input.Subscription.String(), id, end.outcome == failed, end.drained && !p.held,
+		end.clearCursor, again, over, r.claim.RunID)
+	if err != nil {
 		return fmt.Errorf("remember the outcome: %w", err)
 	}
 	if end.settle != complete {
 		return nil
 	}
-	return jobs.Complete(ctx, tx, c, outputOf(end.outcome, p.counts))
+	return jobs.Complete(ctx, tx, r.claim, outputOf(end.outcome, p.counts))
+}
+
+// writeOutcome closes the attempt's row, or writes it when the transaction that would have opened it was rolled back,
+// with what that one closed.
+func (r *run) writeOutcome(ctx context.Context, tx pgx.Tx, end ending) (int64, error) {
+	var code, message *string
+	if end.err != nil {
+		code, message = &end.code, new(r.message(end))
+	}
+	if r.syncRun != 0 {
+		_, err := tx.Exec(ctx, concludeSQL, r.syncRun, string(end.outcome), code, message, end.clearCursor)
+		return r.syncRun, err
+	}
+	c := r.claim
+	subscription := r.input.Subscription.String()
+	if _, err := tx.Exec(ctx, abandonSQL, subscription, c.RunID, c.Token); err != nil {
+		return 0, err
+	}
+	var id int64
+	err := tx.QueryRow(ctx, stillbornSQL, subscription, c.RunID, c.Token, c.Attempt, r.input.Action, r.generation,
+		string(end.outcome), code, message).Scan(&id)
+	return id, err
 }
 
 // message is the ending's error without anything secret.

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -86,10 +85,33 @@ func newWorld(t testing.TB, edit ...func(*spec.Subscription)) *world {
 	w.pool = w.connect()
 	w.store = jobs.NewStore(w.pool)
 	w.worker = w.register()
+	w.arrange()
+	return w
+}
+
+// arrange declares the connection and the subscription.
+func (w *world) arrange() {
+	w.t.Helper()
 	w.config = Config{DB: w.pool, Sources: w.source.sources, Log: slog.New(slog.DiscardHandler)}
 	w.writeConnection(spec.Connection{Version: spec.Version, Provider: "acme", HTTP: &spec.HTTP{BaseURL: "https://acme.example", Auth: spec.AuthNone, TimeoutMillis: 1000}})
 	w.insertSubscription()
-	return w
+}
+
+// reusable makes one database that a table of cases uses in turn, each time cleared.
+func reusable(t *testing.T) func(t *testing.T, edit ...func(*spec.Subscription)) *world {
+	t.Helper()
+	shared := newWorld(t)
+	return func(t *testing.T, edit ...func(*spec.Subscription)) *world {
+		t.Helper()
+		w := &world{t: t, db: shared.db, pool: shared.pool, store: shared.store, worker: shared.worker, sub: ticketSpec(), source: &script{}}
+		for _, e := range edit {
+			e(&w.sub)
+		}
+		w.clear()
+		w.exec("TRUNCATE connection, subscription")
+		w.arrange()
+		return w
+	}
 }
 
 func (w *world) connect() *pgxpool.Pool {
@@ -108,6 +130,8 @@ func (w *world) register() *jobs.Incarnation {
 	if err != nil {
 		w.t.Fatalf("register worker: %v", err)
 	}
+	// Nobody renews it, and a busy machine may take its time.
+	w.exec("UPDATE worker SET expires_at = expires_at + interval '1 day' WHERE id = $1", inc.ID)
 	return inc
 }
 
@@ -396,5 +420,3 @@ func sourceError(class source.Class) error {
 
 // day is a time of January 2024.
 func day(n int) string { return time.Date(2024, 1, n, 0, 0, 0, 0, time.UTC).Format(time.RFC3339) }
-
-var _ = uuid.Nil

@@ -82,14 +82,17 @@ SET cursor = COALESCE($3::jsonb, cursor),
     last_change_at = CASE WHEN $4 THEN clock_timestamp() ELSE last_change_at END
 WHERE id = $1::text::uuid AND spec_generation = $2 AND retired_at IS NULL`
 
-	// concludeSQL closes the attempt; one that ended before it was opened is written here for the first time.
+	// concludeSQL closes the attempt.
 	concludeSQL = `
-INSERT INTO sync_run AS s (subscription_id, run_id, token, attempt, action, generation, full_walk, outcome, error_code, error, finished_at)
+UPDATE sync_run
+SET outcome = $2, error_code = $3, error = $4, finished_at = clock_timestamp(), cursor_after = CASE WHEN $5 THEN NULL ELSE cursor_after END
+WHERE id = $1`
+
+	// stillbornSQL writes an attempt that ended before it was opened.
+	stillbornSQL = `
+INSERT INTO sync_run (subscription_id, run_id, token, attempt, action, generation, full_walk, outcome, error_code, error, finished_at)
 VALUES ($1::text::uuid, $2, $3, $4, $5, $6, false, $7, $8, $9, clock_timestamp())
-ON CONFLICT (run_id, token) DO UPDATE
-SET outcome = excluded.outcome, error_code = excluded.error_code, error = excluded.error, finished_at = excluded.finished_at,
-    cursor_after = CASE WHEN $10 THEN NULL ELSE s.cursor_after END
-RETURNING s.id`
+RETURNING id`
 
 	// rememberSQL keeps the outcome on the subscription. $3: failed; $4: drained, that is everything was read; $5: the
 	// cursor is void; $6: seconds until the next run, NULL to leave the schedule alone; $7: the run is over.
