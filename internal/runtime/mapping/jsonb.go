@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -52,7 +53,7 @@ func (w *jsonWriter) value(v any, depth int) error {
 		w.WriteString(n)
 		return err
 	case bool:
-		fmt.Fprint(w, v)
+		w.WriteString(strconv.FormatBool(v))
 	case time.Time:
 		return w.text(v.UTC().Format(time.RFC3339Nano))
 	case nil:

@@ -118,7 +118,7 @@ func TestDisabledKeysAreUnknown(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	clear := func(template *tinkpb.KeyTemplate) string {
+	inClear := func(template *tinkpb.KeyTemplate) string {
 		var b bytes.Buffer
 		if err := insecurecleartextkeyset.Write(must(keyset.NewHandle(template)), keyset.NewJSONWriter(&b)); err != nil {
 			t.Fatal(err)
@@ -129,8 +129,8 @@ func TestParseRefuses(t *testing.T) {
 		"nothing":               "",
 		"no JSON":               "hunter2",
 		"an empty object":       "{}",
-		"keys of another kind":  clear(mac.HMACSHA256Tag256KeyTemplate()),
-		"a key without its id":  clear(aead.AES256GCMNoPrefixKeyTemplate()),
+		"keys of another kind":  inClear(mac.HMACSHA256Tag256KeyTemplate()),
+		"a key without its id":  inClear(aead.AES256GCMNoPrefixKeyTemplate()),
 		"a key without a value": `{"primaryKeyId":1,"key":[{"keyId":1,"status":"ENABLED","outputPrefixType":"TINK"}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,13 +147,13 @@ func TestParseRefuses(t *testing.T) {
 
 func TestNothingPrintsAKey(t *testing.T) {
 	k := must(NewKeyset())
-	var clear struct {
+	var exported struct {
 		Key []struct{ KeyData struct{ Value string } }
 	}
-	if err := json.Unmarshal(must(k.JSON()), &clear); err != nil {
+	if err := json.Unmarshal(must(k.JSON()), &exported); err != nil {
 		t.Fatal(err)
 	}
-	material := clear.Key[0].KeyData.Value
+	material := exported.Key[0].KeyData.Value
 	if len(material) < 40 {
 		t.Fatalf("the keyset's JSON holds no key material: the test is wrong")
 	}
