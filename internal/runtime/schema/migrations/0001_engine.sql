@@ -90,6 +90,7 @@ CREATE TABLE run (
   tags jsonb,
   input jsonb NOT NULL DEFAULT '{}',
   output jsonb,
+  -- Why the run ended; errors of attempts that were retried stand in attempt.
   error_code text,
   error text,
   max_attempts integer,
@@ -104,6 +105,9 @@ CREATE TABLE run (
   run_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   deadline_at timestamptz,
   finished_at timestamptz,
+  -- Room for what a claim and a settle add to the row; the claim empties it. Without it the new versions of a page's rows
+  -- would not fit beside the old ones, and an update that leaves its page is not HOT.
+  spare bytea DEFAULT '\x00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000',
   CHECK (status <> 'running' OR (claimed_by IS NOT NULL AND claimed_at IS NOT NULL))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX run_pool ON run (pool, id);
@@ -580,7 +584,7 @@ BEGIN
   u AS (
     -- The guard keeps a stray side row from stealing a live claim.
     UPDATE run r
-    SET status = 'running', claimed_by = p_worker, claimed_at = clock_timestamp(), claim_token = r.claim_token + 1
+    SET status = 'running', claimed_by = p_worker, claimed_at = clock_timestamp(), claim_token = r.claim_token + 1, spare = NULL
     WHERE r.id = ANY (ARRAY(SELECT id FROM d UNION ALL SELECT id FROM dl)) AND r.status = 'pending'
     RETURNING r.*
   ),
@@ -783,7 +787,9 @@ BEGIN
         finished_at = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN NULL ELSE v_now END,
         attempts = r.attempts + CASE WHEN l.outcome IN ('retried', 'failed', 'timed_out') THEN 1 ELSE 0 END,
         run_at = CASE WHEN l.outcome = 'retried' OR l.delay > 0 THEN v_now + l.delay * interval '1 millisecond' ELSE r.run_at END,
-        error_code = l.code, error = l.message, settled_token = r.claim_token
+        error_code = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN NULL ELSE l.code END,
+        error = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN NULL ELSE l.message END,
+        settled_token = r.claim_token
     FROM l
     WHERE r.id = l.id
     RETURNING r.id, r.pool, r.job_type, r.status, r.run_at, r.priority, r.lane, l.token, l.outcome, l.code, l.message,
@@ -1028,7 +1034,8 @@ BEGIN
     SELECT l.*, CASE WHEN l.cancelled IS NOT NULL THEN 'cancelled'
                      WHEN r.deadline_at <= v_now THEN 'timed_out'
                      WHEN r.lease_losses + 1 > p_max_losses THEN 'lost'
-                     ELSE 'pending' END AS status
+                     ELSE 'pending' END AS status,
+           format('worker %s (pod %s) stopped renewing its lease', l.worker, l.pod) AS message
     FROM l
     JOIN run r ON r.id = l.id
   ),
@@ -1041,13 +1048,11 @@ BEGIN
         run_at = CASE WHEN f.status = 'pending' AND r.lease_losses > 0
                    THEN v_now + least(power(2, r.lease_losses - 1), 900) * (0.5 + random() / 2) * interval '1 second'
                    ELSE r.run_at END,
-        error_code = CASE f.status WHEN 'cancelled' THEN 'cancelled' WHEN 'timed_out' THEN 'deadline' ELSE 'worker_lost' END,
-        error = CASE WHEN f.status = 'cancelled' THEN f.cancelled
-                     ELSE format('worker %s (pod %s) stopped renewing its lease', f.worker, f.pod) END
+        error_code = CASE f.status WHEN 'pending' THEN NULL WHEN 'cancelled' THEN 'cancelled' WHEN 'timed_out' THEN 'deadline' ELSE 'worker_lost' END,
+        error = CASE f.status WHEN 'pending' THEN NULL WHEN 'cancelled' THEN f.cancelled ELSE f.message END
     FROM f
     WHERE r.id = f.id
-    RETURNING r.id, r.pool, r.job_type, r.status, r.run_at, r.priority, r.lane, r.error_code, r.error, f.worker, f.pod,
-              f.token, f.started_at
+    RETURNING r.id, r.pool, r.job_type, r.status, r.run_at, r.priority, r.lane, f.message, f.worker, f.pod, f.token, f.started_at
   ),
   rd AS (
     INSERT INTO ready (id, pool, job_type, vstart, lane)
@@ -1062,7 +1067,7 @@ BEGIN
   ),
   a AS (
     INSERT INTO attempt (run, number, worker, pod, outcome, error_code, error, started_at, finished_at)
-    SELECT id, token, worker, pod, 'lost', error_code, error, started_at, v_now FROM u
+    SELECT id, token, worker, pod, 'lost', 'worker_lost', message, started_at, v_now FROM u
     ON CONFLICT DO NOTHING
   ),
   c AS (

@@ -1,0 +1,107 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func TestSettleDecision(t *testing.T) {
+	t.Parallel()
+	boom := errors.New("boom")
+	for name, test := range map[string]struct {
+		config     TypeConfig
+		claim      *Claim
+		err, cause error
+		want       Settlement
+	}{
+		"success":                      {want: Settlement{Outcome: Completed, Output: []byte(`{}`)}},
+		"success though draining":      {cause: ErrDraining, want: Settlement{Outcome: Completed, Output: []byte(`{}`)}},
+		"success though cancelled":     {cause: &CancelRequested{}, want: Settlement{Outcome: Completed, Output: []byte(`{}`)}},
+		"failure with attempts left":   {err: boom, want: Settlement{Outcome: Retried, Code: "error", Message: "boom", KeepLane: true}},
+		"lane released on retry":       {config: TypeConfig{ReleaseLaneOnRetry: true}, err: boom, want: Settlement{Outcome: Retried, Code: "error", Message: "boom"}},
+		"last attempt of the default":  {claim: &Claim{Attempt: DefaultMaxAttempts}, err: boom, want: Settlement{Outcome: Failed, Code: "error", Message: "boom"}},
+		"last attempt of the type":     {config: TypeConfig{Retry: RetryPolicy{MaxAttempts: 1}}, err: boom, want: Settlement{Outcome: Failed, Code: "error", Message: "boom"}},
+		"the run's own attempts":       {config: TypeConfig{Retry: RetryPolicy{MaxAttempts: 1}}, claim: &Claim{Attempt: 2, MaxAttempts: 3}, err: boom, want: Settlement{Outcome: Retried, Code: "error", Message: "boom", KeepLane: true}},
+		"last of the run's own":        {claim: &Claim{Attempt: 1, MaxAttempts: 1}, err: boom, want: Settlement{Outcome: Failed, Code: "error", Message: "boom"}},
+		"permanent":                    {err: Permanent("gone", boom), want: Settlement{Outcome: Failed, Code: "gone", Message: "boom"}},
+		"permanent, wrapped":           {err: fmt.Errorf("sync: %w", Permanent("gone", boom)), want: Settlement{Outcome: Failed, Code: "gone", Message: "sync: boom"}},
+		"snoozed":                      {err: Snooze(time.Hour, "quota"), want: Settlement{Outcome: Snoozed, Code: "snoozed", Message: "snoozed: quota", Delay: time.Hour, KeepLane: true}},
+		"snoozed on the last attempt":  {claim: &Claim{Attempt: 99}, err: Snooze(time.Hour, "quota"), want: Settlement{Outcome: Snoozed, Code: "snoozed", Message: "snoozed: quota", Delay: time.Hour, KeepLane: true}},
+		"given back":                   {err: GiveBack(boom), want: Settlement{Outcome: GivenBack, Code: "given_back", Message: "given back: boom", Delay: GiveBackDelay}},
+		"retry after":                  {err: RetryAfter(time.Hour, boom), want: Settlement{Outcome: Retried, Code: "error", Message: "boom", Delay: time.Hour, KeepLane: true}},
+		"retry after, no attempt left": {claim: &Claim{Attempt: 99}, err: RetryAfter(time.Hour, boom), want: Settlement{Outcome: Failed, Code: "error", Message: "boom"}},
+		"S9 drained":                   {err: context.Canceled, cause: ErrDraining, want: Settlement{Outcome: GivenBack, Code: "stopped", Message: "worker is draining"}},
+		"S9 drained, permanent":        {err: Permanent("gone", boom), cause: ErrDraining, want: Settlement{Outcome: GivenBack, Code: "stopped", Message: "worker is draining"}},
+		"S9 fenced":                    {err: context.Canceled, cause: ErrLeaseLost, want: Settlement{Outcome: GivenBack, Code: "stopped", Message: "lease lost"}},
+		"deadline":                     {err: context.Canceled, cause: ErrDeadline, want: Settlement{Outcome: TimedOut, Code: "deadline", Message: "context canceled"}},
+		"cancelled":                    {err: context.Canceled, cause: &CancelRequested{By: "me", Reason: "enough"}, want: Settlement{Outcome: Cancelled, Code: "cancelled", Message: `cancel requested by "me": enough`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := cmp.Or(test.claim, &Claim{})
+			c.Attempt = max(c.Attempt, 1)
+			got := test.config.Settle(c, []byte(`{}`), test.err, test.cause)
+			if test.want.Outcome == Retried && test.want.Delay == 0 {
+				if got.Delay < DefaultRetryBase/2 {
+					t.Errorf("delay is %s, want at least half the base", got.Delay)
+				}
+				got.Delay = 0
+			}
+			if diff := gocmp.Diff(test.want, got, cmpopts.IgnoreFields(Settlement{}, "Claim")); diff != "" {
+				t.Errorf("settlement differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestBackoffIsJitteredCappedAndNeverOverflows(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		policy  RetryPolicy
+		attempt int
+		bound   time.Duration
+	}{
+		"first":         {attempt: 1, bound: time.Second},
+		"doubled":       {attempt: 4, bound: 8 * time.Second},
+		"capped":        {attempt: 11, bound: DefaultRetryMax},
+		"far beyond":    {attempt: 1 << 30, bound: DefaultRetryMax},
+		"own bounds":    {policy: RetryPolicy{Base: time.Minute, Max: 3 * time.Minute}, attempt: 3, bound: 3 * time.Minute},
+		"fixed":         {policy: RetryPolicy{Base: time.Minute, Fixed: true}, attempt: 9, bound: time.Minute},
+		"base past max": {policy: RetryPolicy{Base: time.Hour, Max: time.Minute}, attempt: 1, bound: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seen := map[time.Duration]bool{}
+			for range 200 {
+				d := test.policy.Backoff(test.attempt)
+				if d < test.bound/2 || d > test.bound {
+					t.Fatalf("delay is %s, want between %s and %s", d, test.bound/2, test.bound)
+				}
+				seen[d] = true
+			}
+			if len(seen) < 100 {
+				t.Fatalf("200 delays have %d values: they come back in lockstep", len(seen))
+			}
+		})
+	}
+}
+
+func TestMessagesCanBeStored(t *testing.T) {
+	t.Parallel()
+	got := clean("a\x00b\xffc" + strings.Repeat("é", maxMessage))
+	if !utf8.ValidString(got) || strings.ContainsRune(got, 0) || !strings.HasPrefix(got, "a\uFFFDb\uFFFDc") {
+		t.Fatalf("message is %q..., want valid UTF-8 without NUL", got[:20])
+	}
+	if len(got) > maxMessage+40 || !strings.HasSuffix(got, " bytes more)") {
+		t.Fatalf("message has %d bytes and ends in %q", len(got), got[len(got)-20:])
+	}
+}
