@@ -35,6 +35,8 @@ type Options struct {
 	MaxConns int32
 	// DrainTimeout is how long handlers may go on after ctx has ended.
 	DrainTimeout time.Duration
+	// StopBudget is how long handlers that were cancelled then may take; 0 is worker.StopBudget.
+	StopBudget time.Duration
 	// HTTPAddress serves /healthz, /readyz and /metrics.
 	HTTPAddress string
 	// Pod, Namespace and Build say who this is; they may be empty.
@@ -106,6 +108,6 @@ func (o Options) worker(queue, work *pgxpool.Pool, registry *prometheus.Registry
 		Types: types, Tasks: tasks,
 		Store: jobs.NewStore(queue), Dial: o.dial,
 		WakeChannel: schema.WakeChannel(o.Schema), PoolChannel: schema.PoolChannel(o.Schema),
-		DrainTimeout: o.DrainTimeout, Log: o.Log, Metrics: telemetry.NewWorker(registry, o.Pool),
+		DrainTimeout: o.DrainTimeout, StopBudget: o.StopBudget, Log: o.Log, Metrics: telemetry.NewWorker(registry, o.Pool),
 	})
 }
