@@ -78,20 +78,28 @@ func TestCompileReportsOneProblem(t *testing.T) {
 		field  string
 		want   string
 	}{
-		"no source":          {func(s *spec.Subscription) { s.Source.HTTP = nil }, "source", "needs a source"},
-		"no id":              {func(s *spec.Subscription) { s.Source.HTTP.ID = "" }, "source.http.id", "needs an id"},
-		"id is a boolean":    {func(s *spec.Subscription) { s.Source.HTTP.ID = "true" }, "source.http.id", "gives bool"},
-		"id is a decimal":    {func(s *spec.Subscription) { s.Source.HTTP.ID = "1.5" }, "source.http.id", "gives decimal"},
-		"records is a path":  {func(s *spec.Subscription) { s.Source.HTTP.Records = "a..b" }, "source.http.records", "Syntax error"},
-		"token path":         {func(s *spec.Subscription) { s.Source.HTTP.Cursor = &spec.Cursor{Token: &spec.TokenCursor{From: ".a"}} }, "source.http.cursor.token.from", "empty step"},
+		"no source":         {func(s *spec.Subscription) { s.Source.HTTP = nil }, "source", "needs a source"},
+		"no id":             {func(s *spec.Subscription) { s.Source.HTTP.ID = "" }, "source.http.id", "needs an id"},
+		"id is a boolean":   {func(s *spec.Subscription) { s.Source.HTTP.ID = "true" }, "source.http.id", "gives bool"},
+		"id is a decimal":   {func(s *spec.Subscription) { s.Source.HTTP.ID = "1.5" }, "source.http.id", "gives decimal"},
+		"records is a path": {func(s *spec.Subscription) { s.Source.HTTP.Records = "a..b" }, "source.http.records", "Syntax error"},
+		"token path": {
+			func(s *spec.Subscription) { s.Source.HTTP.Cursor = &spec.Cursor{Token: &spec.TokenCursor{From: ".a"}} }, "source.http.cursor.token.from", "empty step",
+		},
 		"filter is a number": {func(s *spec.Subscription) { s.Filter = "size(record.a)" }, "filter", "gives int"},
 		"nothing mapped":     {func(s *spec.Subscription) { s.Mapping = nil }, "mapping", "at least one"},
 		"reserved name":      {func(s *spec.Subscription) { s.Mapping[0].Name = "updated_at" }, "mapping[0].field", "source_updated_at"},
 		"empty name":         {func(s *spec.Subscription) { s.Mapping[0].Name = "" }, "mapping[0].field", "needs a name"},
 		"text of a list":     {func(s *spec.Subscription) { s.Mapping[1].Expr = "[record.a]" }, "mapping[1].expr", "does not fit text"},
-		"jsonb of bytes":     {func(s *spec.Subscription) { s.Mapping[1] = spec.Field{Name: "b", Expr: "b'a'", Type: spec.JSONB} }, "mapping[1].expr", "does not fit jsonb"},
-		"uuid of an int":     {func(s *spec.Subscription) { s.Mapping[1] = spec.Field{Name: "b", Expr: "1", Type: spec.UUID} }, "mapping[1].expr", "does not fit uuid"},
-		"date of an int":     {func(s *spec.Subscription) { s.Mapping[1] = spec.Field{Name: "b", Expr: "1", Type: spec.Date} }, "mapping[1].expr", "does not fit date"},
+		"jsonb of bytes": {
+			func(s *spec.Subscription) { s.Mapping[1] = spec.Field{Name: "b", Expr: "b'a'", Type: spec.JSONB} }, "mapping[1].expr", "does not fit jsonb",
+		},
+		"uuid of an int": {
+			func(s *spec.Subscription) { s.Mapping[1] = spec.Field{Name: "b", Expr: "1", Type: spec.UUID} }, "mapping[1].expr", "does not fit uuid",
+		},
+		"date of an int": {
+			func(s *spec.Subscription) { s.Mapping[1] = spec.Field{Name: "b", Expr: "1", Type: spec.Date} }, "mapping[1].expr", "does not fit date",
+		},
 		"optional of a list": {func(s *spec.Subscription) { s.Mapping[1].Expr = "optional.of([1])" }, "mapping[1].expr", "does not fit text"},
 	}
 	for name, tc := range tests {

@@ -171,7 +171,7 @@ func evalError(err error) error {
 		return e
 	}
 	message := err.Error()
-	if cancelled := new(interpreter.EvalCancelledError); errors.As(err, cancelled) {
+	if _, cancelled := errors.AsType[interpreter.EvalCancelledError](err); cancelled {
 		message = "the expression takes too long for this record"
 	}
 	if strings.HasPrefix(message, "no such key: ") {

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -161,7 +162,7 @@ func TestExpressionsFailForARecord(t *testing.T) {
 	} {
 		t.Run(text, func(t *testing.T) {
 			got, err := evaluate(t, text, sample)
-			if _, ok := err.(*RecordError); !ok || !strings.Contains(err.Error(), want) {
+			if _, ok := errors.AsType[*RecordError](err); !ok || !strings.Contains(err.Error(), want) {
 				t.Errorf("gave %v and error %v, want a record error with %q", got, err, want)
 			}
 		})

@@ -48,7 +48,10 @@ func checkAccepted(t *testing.T, typ spec.FieldType, v Value) {
 
 // FuzzExpression compiles and evaluates any text: no panic, and only record errors.
 func FuzzExpression(f *testing.F) {
-	for _, seed := range []string{`record.a + 1.5`, `-.5e3`, `record.?x.orValue([1.0])`, `record.l.map(x, x * 2.0).sort()`, `decimal('1') / 0`, `'a'.matches('(')`, "- 1.5", `1.5 in [record.a]`, `1.0.round(3)`, `"é" + 1.25`} {
+	for _, seed := range []string{
+		`record.a + 1.5`, `-.5e3`, `record.?x.orValue([1.0])`, `record.l.map(x, x * 2.0).sort()`, `decimal('1') / 0`,
+		`'a'.matches('(')`, "- 1.5", `1.5 in [record.a]`, `1.0.round(3)`, `"é" + 1.25`,
+	} {
 		f.Add(seed)
 	}
 	record := map[string]any{"a": json.Number("1.50"), "l": []any{json.Number("3"), json.Number("1")}, "s": "x"}

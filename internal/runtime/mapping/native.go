@@ -64,7 +64,10 @@ func native(v ref.Val) (any, error) {
 	case traits.Lister:
 		return nativeList(v)
 	}
-	return nil, &RecordError{Code: CodeWrongType, Message: fmt.Sprintf("the expression gives a %s: write string(...) around it", v.Type().TypeName())}
+	return nil, &RecordError{
+		Code:    CodeWrongType,
+		Message: fmt.Sprintf("the expression gives a %s: write string(...) around it", v.Type().TypeName()),
+	}
 }
 
 // nativeMap gives decoded objects back as they are.
@@ -77,7 +80,10 @@ func nativeMap(m traits.Mapper) (any, error) {
 		key := i.Next()
 		name, ok := key.(types.String)
 		if !ok {
-			return nil, &RecordError{Code: CodeWrongType, Message: fmt.Sprintf("the expression gives an object with a key of type %s: keys are strings", key.Type().TypeName())}
+			return nil, &RecordError{
+				Code:    CodeWrongType,
+				Message: fmt.Sprintf("the expression gives an object with a key of type %s: keys are strings", key.Type().TypeName()),
+			}
 		}
 		v, err := native(m.Get(key))
 		if err != nil {

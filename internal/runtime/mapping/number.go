@@ -78,11 +78,17 @@ func numberKey(d *apd.Decimal) string {
 func newBigInt(d *apd.Decimal) (Value, error) {
 	r, _ := new(apd.Decimal).Reduce(d)
 	if r.Exponent < 0 {
-		return Value{}, &RecordError{Code: CodeInvalid, Message: "the number has a fraction, the column is bigint: use numeric, or round it in an expression"}
+		return Value{}, &RecordError{
+			Code:    CodeInvalid,
+			Message: "the number has a fraction, the column is bigint: use numeric, or round it in an expression",
+		}
 	}
 	i, err := r.Int64()
 	if err != nil {
-		return Value{}, &RecordError{Code: CodeOutOfRange, Message: fmt.Sprintf("the number does not fit bigint (%d to %d): use numeric", math.MinInt64, math.MaxInt64)}
+		return Value{}, &RecordError{
+			Code:    CodeOutOfRange,
+			Message: fmt.Sprintf("the number does not fit bigint (%d to %d): use numeric", math.MinInt64, math.MaxInt64),
+		}
 	}
 	text := strconv.FormatInt(i, 10)
 	return newValue(spec.BigInt, text, text), nil

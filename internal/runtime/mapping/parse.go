@@ -3,6 +3,7 @@ package mapping
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,7 +58,7 @@ func scalarText(v any) (string, bool) {
 	case json.Number:
 		return v.String(), true
 	case bool:
-		return fmt.Sprint(v), true
+		return strconv.FormatBool(v), true
 	case time.Time:
 		return v.UTC().Format(time.RFC3339Nano), true
 	}

@@ -18,7 +18,7 @@ func ParseText(t spec.FieldType, text *string) (Value, error) {
 		return Value{}, nil
 	}
 	v, err := parseColumn(t, *text)
-	if recordError := new(RecordError); errors.As(err, &recordError) {
+	if _, unreadable := errors.AsType[*RecordError](err); unreadable {
 		return newValue(t, *text, *text), nil
 	}
 	return v, err

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 var generators = map[spec.FieldType]func(r *rand.Rand) any{
 	spec.Text:        func(r *rand.Rand) any { return randomText(r) },
 	spec.Boolean:     func(r *rand.Rand) any { return r.IntN(2) == 0 },
-	spec.BigInt:      func(r *rand.Rand) any { return json.Number(fmt.Sprint(int64(r.Uint64()) >> r.IntN(64))) },
+	spec.BigInt:      func(r *rand.Rand) any { return json.Number(strconv.FormatInt(int64(r.Uint64())>>r.IntN(64), 10)) },
 	spec.Numeric:     func(r *rand.Rand) any { return randomNumber(r) },
 	spec.TimestampTZ: func(r *rand.Rand) any { return randomTime(r) },
 	spec.Date:        func(r *rand.Rand) any { return randomTime(r) },

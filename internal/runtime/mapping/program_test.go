@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -36,7 +37,10 @@ func TestApply(t *testing.T) {
 		record string
 		want   Record
 	}{
-		"mapped":              {`{"id": 9007199254740993, "title": "a", "state": "closed", "money": {"amount": 12.30}}`, Record{ExternalID: "9007199254740993", Values: []Value{text("a"), text("done"), newValue(spec.Numeric, "12.30", "1.23E+1")}}},
+		"mapped": {
+			`{"id": 9007199254740993, "title": "a", "state": "closed", "money": {"amount": 12.30}}`,
+			Record{ExternalID: "9007199254740993", Values: []Value{text("a"), text("done"), newValue(spec.Numeric, "12.30", "1.23E+1")}},
+		},
 		"missing is null":     {`{"id": "x", "state": "open", "money": null}`, Record{ExternalID: "x", Values: []Value{{}, text("open"), {}}}},
 		"filtered":            {`{"id": "x", "pull_request": {}}`, Record{ExternalID: "x", Filtered: true}},
 		"deleted":             {`{"id": "x", "deleted_at": "2026-01-01"}`, Record{ExternalID: "x", Deleted: true}},
@@ -86,7 +90,7 @@ func TestApplyRefusesOneRecord(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			got, err := p.Apply(mustDecode(t, tc.record))
-			e, ok := err.(*RecordError)
+			e, ok := errors.AsType[*RecordError](err)
 			if !ok || e.Field != tc.field || e.Code != tc.code || e.Message == "" {
 				t.Errorf("error is %#v, want %s at %s", err, tc.code, tc.field)
 			}

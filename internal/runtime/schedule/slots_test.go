@@ -1,7 +1,7 @@
 package schedule
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -138,7 +138,7 @@ func TestSlotsOfCron(t *testing.T) {
 func TestPeriodsAreAGridOfTheSubscription(t *testing.T) {
 	every := spec.Schedule{PeriodSeconds: 120}
 	for i := range 50 {
-		id := spec.ID("cluster", "subscription", "ns", fmt.Sprint(i))
+		id := spec.ID("cluster", "subscription", "ns", strconv.Itoa(i))
 		start := at("2026-01-01T00:00:00Z").Add(time.Duration(i) * 7919 * time.Millisecond)
 		first, err := Next(every, id, start)
 		if err != nil {
@@ -188,7 +188,7 @@ func TestAThousandSubscriptionsSpread(t *testing.T) {
 			var counts [buckets]int
 			base := at("2026-01-01T02:59:59.999Z")
 			for i := range 1000 {
-				next, err := Next(tc.schedule, spec.ID("c", "subscription", "ns", fmt.Sprint(i)), base)
+				next, err := Next(tc.schedule, spec.ID("c", "subscription", "ns", strconv.Itoa(i)), base)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -169,7 +170,7 @@ func TestNothingPrintsAKey(t *testing.T) {
 	if s := out.String(); strings.Contains(s, material) || strings.Contains(s, "hunter2") {
 		t.Errorf("printed key material or plain text: %s", s)
 	}
-	if !strings.Contains(out.String(), fmt.Sprint(k.PrimaryKeyID())) {
+	if !strings.Contains(out.String(), strconv.FormatUint(uint64(k.PrimaryKeyID()), 10)) {
 		t.Error("a printed keyset should name its keys by id")
 	}
 }
