@@ -133,7 +133,8 @@ func (w *world) sabotage() *saboteur {
 // clear makes the world as new, but keeps the schema.
 func (w *world) clear() {
 	w.t.Helper()
-	w.exec(`TRUNCATE run, ready, scheduled, blocked, waiting, receipt, lane, lane_hold, attempt, subscription, sync_run, sync_item, quarantine, outbox RESTART IDENTITY`)
+	w.exec(`TRUNCATE run, ready, scheduled, blocked, waiting, receipt, lane, lane_hold, attempt,
+		subscription, sync_run, sync_item, quarantine, outbox RESTART IDENTITY`)
 	w.exec(`DROP TABLE IF EXISTS public.tickets`)
 	w.insertSubscription()
 }

@@ -12,10 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/syncline-dev/syncline/internal/pgtest"
+	"github.com/syncline-dev/syncline/internal/runtime/events"
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/mapping"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
@@ -65,6 +67,10 @@ func ticketSpec() spec.Subscription {
 	}
 }
 
+func connectionSpec(auth spec.AuthKind) spec.Connection {
+	return spec.Connection{Version: spec.Version, Provider: "acme", HTTP: &spec.HTTP{BaseURL: "https://acme.example", Auth: auth, TimeoutMillis: 1000}}
+}
+
 func newWorld(t testing.TB, edit ...func(*spec.Subscription)) *world {
 	t.Helper()
 	w := &world{t: t, db: pgtest.NewDB(t), sub: ticketSpec(), source: &script{}}
@@ -93,7 +99,7 @@ func newWorld(t testing.TB, edit ...func(*spec.Subscription)) *world {
 func (w *world) arrange() {
 	w.t.Helper()
 	w.config = Config{DB: w.pool, Sources: w.source.sources, Log: slog.New(slog.DiscardHandler)}
-	w.writeConnection(spec.Connection{Version: spec.Version, Provider: "acme", HTTP: &spec.HTTP{BaseURL: "https://acme.example", Auth: spec.AuthNone, TimeoutMillis: 1000}})
+	w.writeConnection(connectionSpec(spec.AuthNone))
 	w.insertSubscription()
 }
 
@@ -264,7 +270,8 @@ func (w *world) text(sql string, args ...any) string {
 // lines reads rows as text, columns joined by blanks.
 func (w *world) lines(sql string, args ...any) []string {
 	w.t.Helper()
-	rows, err := w.pool.Query(w.t.Context(), "SELECT concat_ws(' ', VARIADIC ARRAY(SELECT value FROM jsonb_each_text(to_jsonb(q)) ORDER BY key)) FROM ("+sql+") AS q", args...)
+	joined := "SELECT concat_ws(' ', VARIADIC ARRAY(SELECT value FROM jsonb_each_text(to_jsonb(q)) ORDER BY key)) FROM (" + sql + ") AS q"
+	rows, err := w.pool.Query(w.t.Context(), joined, args...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -310,6 +317,21 @@ func (w *world) checkBooks() {
 		if n := w.text("SELECT (" + sql + ")::text"); n != "0" {
 			w.t.Errorf("%s %s, want none", n, what)
 		}
+	}
+	rows, err := w.pool.Query(w.t.Context(), "SELECT id, aggregate, version FROM outbox")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var id, local uuid.UUID
+	var version int64
+	_, err = pgx.ForEachRow(rows, []any{&id, &local, &version}, func() error {
+		if want := events.ID(subscriptionID, local, version); id != want {
+			w.t.Errorf("event of row %s version %d has the id %s, want %s (I22)", local, version, id, want)
+		}
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
 	}
 }
 

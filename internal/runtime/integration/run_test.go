@@ -218,6 +218,19 @@ func TestI10SpecWithoutANewMeaningKeepsTheCursor(t *testing.T) {
 	}
 }
 
+func TestFullWalkThatDidNotEndStartsOver(t *testing.T) {
+	w := newWorld(t)
+	w.source.give(page(t, day(1), ticket("a", "one", day(1))))
+	w.sync()
+	w.change(func(s *spec.Subscription) { s.Mapping[0].From, s.Mapping[0].Expr = "", `"new " + record.title` })
+	w.source.give(scripted{err: sourceError(source.Unauthorized)})
+	_ = w.handle(t.Context(), w.start())
+	w.source.give(page(t, day(1), ticket("a", "one", day(1))))
+	if got := w.sync(); !got.FullWalk || got.Counts.updated != 1 {
+		t.Errorf("attempt is %+v, want the full walk that did not come about before", got)
+	}
+}
+
 func TestTableMadeAnewIsFilledFromTheBeginning(t *testing.T) {
 	w := newWorld(t)
 	w.source.give(page(t, day(1), ticket("a", "one", day(1))))
@@ -420,7 +433,7 @@ func TestFaultsBeforeTheWalkSayWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	const secret = "planted-secret-value"
-	bearer := spec.Connection{Version: spec.Version, Provider: "acme", HTTP: &spec.HTTP{BaseURL: "https://acme.example", Auth: spec.AuthBearer, TimeoutMillis: 1000}}
+	bearer := connectionSpec(spec.AuthBearer)
 	seal := func(t *testing.T, k *sealing.Keyset, id uuid.UUID, plain string) []byte {
 		t.Helper()
 		sealed, err := k.Seal([]byte(plain), id, spec.CredentialColumn)
@@ -483,7 +496,8 @@ func TestFaultsBeforeTheWalkSayWhatIsMissing(t *testing.T) {
 			if got := w.runState(); !strings.HasPrefix(got, tc.run) {
 				t.Errorf("run is %s, want %s", got, tc.run)
 			}
-			if everything := strings.Join(w.lines("SELECT error FROM sync_run UNION ALL SELECT error FROM run UNION ALL SELECT error FROM attempt"), "\n"); strings.Contains(everything, secret) {
+			const kept = "SELECT error FROM sync_run UNION ALL SELECT error FROM run UNION ALL SELECT error FROM attempt"
+			if everything := strings.Join(w.lines(kept), "\n"); strings.Contains(everything, secret) {
 				t.Errorf("the credential stands in %s", everything)
 			}
 			if tc.code == "" {
@@ -519,7 +533,7 @@ func TestR8SourceGetsTheWholeSubscriptionAndTheOpenedCredential(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.config.Sealing = keyFile(t, keys)
-	w.writeConnection(spec.Connection{Version: spec.Version, Provider: "acme", HTTP: &spec.HTTP{BaseURL: "https://acme.example", Auth: spec.AuthBearer, TimeoutMillis: 1000}})
+	w.writeConnection(connectionSpec(spec.AuthBearer))
 	sealed, err := keys.Seal([]byte(`{"token":"t0k3n"}`), connectionID, spec.CredentialColumn)
 	if err != nil {
 		t.Fatal(err)
@@ -602,8 +616,10 @@ func TestI19RetentionRemovesOldAuditInParts(t *testing.T) {
 	w.sync()
 	w.source.give(page(t, day(1), ticket("bad", "x", day(1))))
 	w.sync()
-	w.exec("INSERT INTO sync_run (subscription_id, run_id, token, attempt, action, generation, full_walk) VALUES (gen_random_uuid(), -1, 1, 1, 'manual', 1, true)")
-	w.exec("INSERT INTO quarantine (subscription_id, record_key, attempts, error_code, error, last_sync_run) VALUES (gen_random_uuid(), 'x', 1, 'x', 'x', 1)")
+	w.exec(`INSERT INTO sync_run (subscription_id, run_id, token, attempt, action, generation, full_walk)
+		VALUES (gen_random_uuid(), -1, 1, 1, 'manual', 1, true)`)
+	w.exec(`INSERT INTO quarantine (subscription_id, record_key, attempts, error_code, error, last_sync_run)
+		VALUES (gen_random_uuid(), 'x', 1, 'x', 'x', 1)`)
 	if n, err := Retain(t.Context(), w.pool); err != nil || n != 2 {
 		t.Errorf("removed %d rows, %v; want the two of a subscription that is gone", n, err)
 	}

@@ -65,7 +65,8 @@ func planCreate(sub spec.Subscription, t Table) Plan {
 	case s.Management != spec.Managed:
 		return refuse(problemf(s, "", "table %s does not exist: create it, or set management: Managed", Name(s)))
 	case !t.SchemaExists && !t.MayCreateSchema:
-		return refuse(problemf(s, "", "schema %s does not exist and the role may not create it: CREATE SCHEMA %s, then GRANT USAGE, CREATE ON SCHEMA %s to the role of the pool",
+		return refuse(problemf(s, "",
+			"schema %s does not exist and the role may not create it: CREATE SCHEMA %s, then GRANT USAGE, CREATE ON SCHEMA %s to the role of the pool",
 			Quote(s.Schema), Quote(s.Schema), Quote(s.Schema)))
 	case t.SchemaExists && !(t.MayCreateTable && t.MayUseSchema):
 		return refuse(problemf(s, "", "table %s cannot be created: GRANT USAGE, CREATE ON SCHEMA %s to the role of the pool", Name(s), Quote(s.Schema)))
@@ -180,7 +181,8 @@ func checkUnmapped(sub spec.Subscription, t Table) []Problem {
 	for _, c := range t.Columns {
 		mapped := slices.ContainsFunc(sub.Mapping, func(f spec.Field) bool { return f.Name == c.Name })
 		if c.NotNull && !c.HasDefault && !c.Generated && !mapped && !Reserved(c.Name) {
-			problems = append(problems, problemf(sub.Sink, c.Name, "column %s of %s is NOT NULL without a default and no field is mapped to it: map it, or ALTER TABLE %s ALTER COLUMN %s SET DEFAULT ...",
+			problems = append(problems, problemf(sub.Sink, c.Name,
+				"column %s of %s is NOT NULL without a default and no field is mapped to it: map it, or ALTER TABLE %s ALTER COLUMN %s SET DEFAULT ...",
 				Quote(c.Name), Name(sub.Sink), Name(sub.Sink), Quote(c.Name)))
 		}
 	}
@@ -198,12 +200,14 @@ func planField(s spec.Sink, t Table, f spec.Field) (string, *Problem) {
 		p.Wanted = string(f.Type)
 		return "", &p
 	case !fits(string(f.Type), found.Type):
-		p := problemf(s, f.Name, "column %s of %s has type %s, the field wants %s: change the field's type, or ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s::%s",
+		p := problemf(s, f.Name,
+			"column %s of %s has type %s, the field wants %s: change the field's type, or ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s::%s",
 			Quote(f.Name), Name(s), found.Type, f.Type, Name(s), Quote(f.Name), f.Type, Quote(f.Name), f.Type)
 		p.Wanted, p.Found = string(f.Type), found.Type
 		return "", &p
 	case found.Generated:
-		return "", new(problemf(s, f.Name, "column %s of %s is generated and cannot be written: remove the field, or make it an ordinary column", Quote(f.Name), Name(s)))
+		return "", new(problemf(s, f.Name,
+			"column %s of %s is generated and cannot be written: remove the field, or make it an ordinary column", Quote(f.Name), Name(s)))
 	}
 	return "", nil
 }
