@@ -208,3 +208,16 @@ func TestParseTextReadsPostgreSQL(t *testing.T) {
 		})
 	}
 }
+
+func TestParseTextRefusesOtherDateStyles(t *testing.T) {
+	for text, typ := range map[string]spec.FieldType{
+		"02/01/2026 15:04:05.123 UTC":  spec.TimestampTZ,
+		"02.01.2026 15:04:05.123 CET":  spec.TimestampTZ,
+		"Fri 02 Jan 15:04:05 2026 UTC": spec.TimestampTZ,
+		"01-02-2026":                   spec.Date,
+	} {
+		if v, err := ParseText(typ, &text); err == nil || !strings.Contains(err.Error(), "DateStyle") {
+			t.Errorf("%q reads as %v with error %v, want one that names DateStyle", text, v, err)
+		}
+	}
+}
