@@ -22,20 +22,20 @@ func newLife() *life { return &life{moved: make(chan struct{})} }
 func (l *life) begin(worker int64, sent, now time.Time, length, period time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.announceChange(l.lease.deadline)
 	l.worker, l.beats, l.lease = worker, 0, lease{}
 	l.lease.send(0, sent, length)
 	l.lease.confirm(0)
 	l.contact.confirmed(now, period)
-	l.announce()
 }
 
 // send numbers the next beat and lowers the deadline when it asks for a shorter lease.
 func (l *life) send(now time.Time, length time.Duration) (worker, number int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.announceChange(l.lease.deadline)
 	l.beats++
 	l.lease.send(l.beats, now, length)
-	l.announce()
 	return l.worker, l.beats
 }
 
@@ -43,9 +43,9 @@ func (l *life) send(now time.Time, length time.Duration) (worker, number int64) 
 func (l *life) confirm(number int64, now time.Time, period time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.announceChange(l.lease.deadline)
 	l.lease.confirm(number)
 	l.contact.confirmed(now, period)
-	l.announce()
 }
 
 // miss records a beat without an answer.
@@ -59,8 +59,8 @@ func (l *life) miss() {
 func (l *life) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.announceChange(l.lease.deadline)
 	l.lease = lease{}
-	l.announce()
 }
 
 // acts says whether the process may act as the given incarnation now.
@@ -91,7 +91,10 @@ func (l *life) unbroken(now time.Time, period time.Duration) time.Duration {
 	return l.contact.unbroken(now, period)
 }
 
-func (l *life) announce() {
-	close(l.moved)
-	l.moved = make(chan struct{})
+// announceChange tells who waits when the deadline is not what it was.
+func (l *life) announceChange(was time.Time) {
+	if !l.lease.deadline.Equal(was) {
+		close(l.moved)
+		l.moved = make(chan struct{})
+	}
 }

@@ -35,6 +35,7 @@ type listener struct {
 	onTune  func()
 	log     *slog.Logger
 	metrics *telemetry.Worker
+	trouble outage
 }
 
 // run listens until ctx ends, while the tuning says so.
@@ -66,7 +67,7 @@ func (l *listener) keepListening(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.log.WarnContext(ctx, "listener lost its connection, polling meanwhile", slog.Any("error", err))
+		l.trouble.failed(ctx, l.log, err)
 		if !sleep(ctx, wait.NextBackOff()) {
 			return
 		}
@@ -93,6 +94,7 @@ func (l *listener) session(ctx context.Context, connected func()) error {
 		}
 	}
 	connected()
+	l.trouble.over(ctx, l.log)
 	l.metrics.ListenerConnects.Inc()
 	l.onWake()
 	l.onTune()

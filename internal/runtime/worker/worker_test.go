@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
@@ -48,6 +50,18 @@ func TestHandlersAreCancelledAtTheLeasesDeadline(t *testing.T) {
 		if err := b.w.Ready(); err == nil {
 			b.Error("a worker that is cut off says that it is ready")
 		}
+	})
+}
+
+func TestOneLostLeaseIsOneSelfFence(t *testing.T) {
+	inBubble(t, newFakeQueue(t, 3), lasting(10*time.Minute), func(b *bubble) {
+		b.at(25 * time.Second)
+		b.q.hook(b.q.before, "beat", func(context.Context) error { return errCut })
+		b.at(5 * time.Minute)
+		if n := testutil.ToFloat64(b.w.cfg.Metrics.SelfFences); n != 1 {
+			b.Errorf("handlers that ignore their context were cancelled %v times for one lost lease", n)
+		}
+		b.at(11 * time.Minute)
 	})
 }
 
