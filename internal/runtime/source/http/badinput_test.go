@@ -293,6 +293,18 @@ func TestBodyOf5GBIsCutOffWhileItStreams(t *testing.T) {
 	}
 }
 
+func TestPageOfTinyValuesIsNotDecoded(t *testing.T) {
+	const limit = 1 << 20
+	page := func(values int) string { return `{"items":[` + strings.Repeat("0,", values-1) + `{"text":"\",[{:"}]}` }
+	for values, want := range map[int]source.Class{limit/bytesPerValue - 6: "", limit/bytesPerValue + 1: source.LimitExceeded} {
+		s, _ := serve(t, plain(200, "application/json", page(values)), func(c *Config) { c.Spec.Limits.MaxPageBytes = limit })
+		p, err := s.Walk(nil).Next(t.Context())
+		if want == "" && (err != nil || len(p.Records) != values) || want != "" && source.ClassOf(err) != want {
+			t.Errorf("%d values: got %d records, %v; want %q", values, len(p.Records), err, want)
+		}
+	}
+}
+
 func TestRunBytesAreBounded(t *testing.T) {
 	requests := 0
 	s, _ := serve(t, func(w nethttp.ResponseWriter, _ *nethttp.Request) {

@@ -11,6 +11,14 @@ import (
 	"github.com/syncline-dev/syncline/internal/runtime/source"
 )
 
+const (
+	// bytesPerValue is the least that a JSON value may take of maxPageBytes on average. A decoded value fills some 50
+	// bytes of memory even where its text is a single digit, so that bytes alone would not bound what a page takes.
+	bytesPerValue = 16
+	// fewValues are allowed whatever the bound.
+	fewValues = 1024
+)
+
 // bounds are what a page may still take, in bytes after decompression.
 type bounds struct {
 	page int64
@@ -34,11 +42,32 @@ func readBody(resp *nethttp.Response, b bounds) (body any, size int64, err error
 	case size == 0:
 		return nil, 0, fail(source.Transient, "the answer is empty")
 	}
+	if most := max(b.page/bytesPerValue, fewValues); countValues(data, most) > most {
+		return nil, size, fail(source.LimitExceeded, "the page has more than %d JSON values: ask for fewer records, or raise maxPageBytes (%d), of which each value counts %d",
+			most, b.page, bytesPerValue)
+	}
 	body, err = mapping.Decode(data)
 	if err != nil {
 		return nil, size, undecodable(err)
 	}
 	return body, size, nil
+}
+
+// countValues counts names and values by what separates them outside of strings, and stops soon after most.
+func countValues(data []byte, most int64) int64 {
+	var n int64
+	inString := false
+	for i := 0; i < len(data) && n <= most; i++ {
+		switch c := data[i]; {
+		case c == '"':
+			inString = !inString
+		case inString && c == '\\':
+			i++
+		case !inString && (c == ',' || c == ':' || c == '[' || c == '{'):
+			n++
+		}
+	}
+	return n
 }
 
 // undecodable tells an answer that broke off, which may come whole the next time, from one that never was JSON. The
