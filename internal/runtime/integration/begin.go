@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -41,6 +42,8 @@ type run struct {
 	stopRatio    ratio
 	from         *source.Cursor
 	syncRun      int64
+	// skew is how far the database's clock is ahead of this machine's.
+	skew time.Duration
 
 	progress
 
@@ -72,6 +75,7 @@ type loaded struct {
 	connection     []byte
 	credential     []byte
 	quarantineOpen bool
+	now            time.Time
 }
 
 // begin opens the attempt in one transaction: it closes attempts whose process was killed, makes the table fit, and
@@ -88,7 +92,7 @@ func (r *run) begin(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.generation, r.quarantineOpen = l.generation, l.quarantineOpen
+		r.generation, r.quarantineOpen, r.skew = l.generation, l.quarantineOpen, time.Until(l.now)
 		if err := r.prepare(l); err != nil {
 			return err
 		}
@@ -104,7 +108,7 @@ func (r *run) load(ctx context.Context, tx pgx.Tx) (loaded, error) {
 	var l loaded
 	var connectionID string
 	err := tx.QueryRow(ctx, loadSQL, r.input.Subscription.String()).Scan(&connectionID, &l.spec, &l.generation, &l.retired, &l.cursor,
-		&l.walkHash, &l.hasConnection, &l.provider, &l.connection, &l.credential, &l.quarantineOpen)
+		&l.walkHash, &l.hasConnection, &l.provider, &l.connection, &l.credential, &l.quarantineOpen, &l.now)
 	if err != nil {
 		return l, fmt.Errorf("load subscription %s: %w", r.input.Subscription, err)
 	}

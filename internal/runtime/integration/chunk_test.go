@@ -104,6 +104,15 @@ func TestI4PoisonRecordIsSetAsideInTheCommitThatMovesTheCursor(t *testing.T) {
 	w.checkBooks()
 }
 
+func TestBadRecordThatComesTwiceInTheSameRunCountsOnce(t *testing.T) {
+	w := newWorld(t)
+	w.config.ChunkRecords = 1
+	bad := ticket("a", "x", day(1), `"amount":"much"`)
+	w.source.give(page(t, "", bad), page(t, "", ticket("b", "x", day(1))), page(t, day(1), bad))
+	w.sync()
+	same(t, "quarantine", []string{"a invalid_value 1 open"}, w.quarantine())
+}
+
 func TestRecordLeftOutByTheFilterIsNoLongerSetAside(t *testing.T) {
 	w := newWorld(t, func(s *spec.Subscription) { s.Filter = `record.title != "out"` })
 	w.source.give(page(t, day(1), ticket("a", "in", day(1), `"amount":"much"`)))

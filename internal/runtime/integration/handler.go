@@ -28,6 +28,8 @@ type Request struct {
 	Connection   spec.Connection
 	Subscription spec.Subscription
 	Credential   spec.Credential
+	// Now is the database's clock, as far as it can be told without asking it each time.
+	Now func() time.Time
 }
 
 // Sources makes the source of one run. Close, when not nil, is called after it.
@@ -134,6 +136,7 @@ func (h *Handler) Handle(ctx context.Context, c *jobs.Claim) (json.RawMessage, e
 		err = r.walk(ctx)
 	}
 	if err == nil {
+		r.log.Info("sync ended", "outcome", r.outcome, "found", r.counts.found(), "changed", r.counts.changed(), "chunks", r.chunks)
 		return r.output(), nil
 	}
 	return r.conclude(ctx, classify(err, causeOf(ctx), r.from == nil))

@@ -21,7 +21,7 @@ func HTTPSources() Sources {
 		}
 		s, err := sourcehttp.New(sourcehttp.Config{
 			Spec: *r.Subscription.Source.HTTP, Connection: *r.Connection.HTTP, Credential: r.Credential,
-			Limiter: l.get(r.ConnectionID, *r.Connection.HTTP),
+			Limiter: l.get(r.ConnectionID, *r.Connection.HTTP), Now: r.Now,
 		})
 		if err != nil {
 			return nil, nil, err

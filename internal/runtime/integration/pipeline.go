@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -41,6 +42,7 @@ type pipeline struct {
 func (r *run) walk(ctx context.Context) error {
 	src, closeSource, err := r.handler.cfg.Sources(Request{
 		ConnectionID: r.connectionID, Connection: r.connection, Subscription: r.sub, Credential: r.credential,
+		Now: func() time.Time { return time.Now().Add(r.skew) },
 	})
 	if err != nil {
 		return faultf(codeSource, "%w", err)

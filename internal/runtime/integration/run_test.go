@@ -545,7 +545,7 @@ func TestR8SourceGetsTheWholeSubscriptionAndTheOpenedCredential(t *testing.T) {
 		return w.source, nil, nil
 	}
 	w.sync()
-	if got.Credential.Token != "t0k3n" || got.ConnectionID != connectionID || got.Connection.Provider != "acme" || got.Subscription.Entity != "ticket" {
+	if got.Now == nil || got.Credential.Token != "t0k3n" || got.ConnectionID != connectionID || got.Connection.Provider != "acme" || got.Subscription.Entity != "ticket" {
 		t.Errorf("source was made of %+v", got)
 	}
 }
@@ -605,6 +605,16 @@ func TestMemoryIsBoundedByBytes(t *testing.T) {
 	}
 	if asked.Load() != 20 {
 		t.Errorf("%d pages were read in the end, want 20", asked.Load())
+	}
+}
+
+func TestEmptyPagesDoNotFillTheMemoryBound(t *testing.T) {
+	w := newWorld(t)
+	w.config.MemoryBytes = 2
+	pages := make([]scripted, 20)
+	w.source.give(append(pages, page(t, day(1), ticket("a", "one", day(1))))...)
+	if got := w.sync(); got.Counts.created != 1 {
+		t.Errorf("attempt is %+v, want the record behind twenty empty pages", got)
 	}
 }
 

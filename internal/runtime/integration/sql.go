@@ -7,7 +7,7 @@ const (
 	loadSQL = `
 SELECT s.connection_id::text, s.spec, s.spec_generation, s.retired_at IS NOT NULL, s.cursor, COALESCE(s.walk_hash, ''),
        c.id IS NOT NULL, COALESCE(c.provider, ''), c.spec, c.credential,
-       EXISTS (SELECT FROM quarantine q WHERE q.subscription_id = s.id AND q.resolved_at IS NULL)
+       EXISTS (SELECT FROM quarantine q WHERE q.subscription_id = s.id AND q.resolved_at IS NULL), clock_timestamp()
 FROM subscription s
 LEFT JOIN connection c ON c.id = s.connection_id
 WHERE s.id = $1::text::uuid

@@ -144,8 +144,11 @@ func TestProblemsNameTableColumnTypesAndTheWayOut(t *testing.T) {
 		"partial unique index": {
 			ddl:  "CREATE TABLE t (" + system + ", n bigint); CREATE UNIQUE INDEX ON t (connection_id, external_id) WHERE deleted_at IS NULL",
 			text: "ADD UNIQUE (connection_id, external_id)"},
-		"deferrable key":            {ddl: "CREATE TABLE t (" + system + ", n bigint" + unique + " DEFERRABLE)", text: "ADD UNIQUE (connection_id, external_id)"},
-		"unmapped mandatory column": {ddl: "CREATE TABLE t (" + system + ", n bigint, region text NOT NULL" + unique + ")", column: "region", text: "no field is mapped"},
+		"deferrable key": {ddl: "CREATE TABLE t (" + system + ", n bigint" + unique + " DEFERRABLE)", text: "ADD UNIQUE (connection_id, external_id)"},
+		"unmapped mandatory column": {
+			ddl:    "CREATE TABLE t (" + system + ", n bigint, region text NOT NULL" + unique + ")",
+			column: "region", text: "no field is mapped",
+		},
 		"view":                      {ddl: "CREATE VIEW t AS SELECT 1 AS n", text: "is not a table"},
 		"absent and not to be made": {change: func(s *spec.Subscription) { s.Sink.Management = spec.Existing }, text: "set management: Managed"},
 		"reserved name":             {change: func(s *spec.Subscription) { s.Mapping[0].Name = "version" }, column: "version", text: "source_version"},
