@@ -1,0 +1,106 @@
+package manager_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/syncline-dev/syncline/internal/controller/jobpool"
+	"github.com/syncline-dev/syncline/internal/controller/manager"
+	"github.com/syncline-dev/syncline/internal/kubetest"
+	"github.com/syncline-dev/syncline/internal/pgtest"
+)
+
+const (
+	// startTimeout covers a cold cache, in which kube-apiserver and etcd are built first.
+	startTimeout = 15 * time.Minute
+	// recovery is how soon a condition must follow what it waits for: ten seconds are promised, the rest is for a machine
+	// that does ten other things.
+	recovery = 20 * time.Second
+	// pause is how often a state that must come is looked for.
+	pause = 100 * time.Millisecond
+	// clusterID is the id under which the suite's manager owns rows.
+	clusterID = "suite"
+	// operator is the identity the manager runs as: it has the generated role and nothing else.
+	operator = "system:serviceaccount:syncline-system:syncline-manager"
+)
+
+var (
+	cluster *kubetest.Cluster
+	server  *pgtest.Instance
+	api     client.Client
+)
+
+func TestManager(t *testing.T) {
+	RegisterFailHandler(Fail)
+	ctrl.SetLogger(GinkgoLogr)
+	SetDefaultEventuallyTimeout(recovery)
+	SetDefaultEventuallyPollingInterval(pause)
+	RunSpecs(t, "Manager")
+}
+
+var _ = BeforeSuite(func(ctx context.Context) {
+	var err error
+	cluster, err = kubetest.Start(ctx, false)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() error { return cluster.Stop() })
+	server, err = pgtest.New(context.Background())
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() error { return server.Close() })
+	scheme, err := manager.NewScheme()
+	Expect(err).NotTo(HaveOccurred())
+	api, err = client.New(cluster.Config, client.Options{Scheme: scheme})
+	Expect(err).NotTo(HaveOccurred())
+	api = client.WithFieldValidation(client.WithFieldOwner(api, "a-user"), metav1.FieldValidationStrict)
+	grant(ctx)
+	startManager(manager.Options{})
+}, NodeTimeout(startTimeout))
+
+// grant binds the generated role to the identity that the manager runs as, and nothing else.
+func grant(ctx context.Context) {
+	GinkgoHelper()
+	text, err := os.ReadFile(filepath.Join(kubetest.Root(), "config", "rbac", "role.yaml"))
+	Expect(err).NotTo(HaveOccurred())
+	var role rbacv1.ClusterRole
+	Expect(yaml.Unmarshal(text, &role)).To(Succeed())
+	Expect(api.Create(ctx, &role)).To(Succeed())
+	Expect(api.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: operator}},
+	})).To(Succeed())
+}
+
+// startManager runs a manager until the suite or the spec ends, and gives the function that ends it sooner.
+func startManager(o manager.Options) (stop func()) {
+	GinkgoHelper()
+	o.Cluster, o.MetricsAddress, o.HealthAddress, o.SkipNameValidation = clusterID, "0", "0", true
+	o.MaxConcurrentReconciles = 4
+	o.Workers = jobpool.Options{Image: "localhost/syncline:test", PullPolicy: corev1.PullNever}
+	ctx, cancel := context.WithCancel(context.Background())
+	config := rest.CopyConfig(cluster.Config)
+	config.Impersonate.UserName = operator
+	mgr, err := manager.New(ctx, config, o)
+	Expect(err).NotTo(HaveOccurred())
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		defer GinkgoRecover()
+		Expect(mgr.Start(ctx)).To(Succeed())
+	})
+	stop = sync.OnceFunc(func() { cancel(); wait.Wait() })
+	DeferCleanup(stop)
+	return stop
+}
