@@ -41,6 +41,8 @@ type task struct {
 	Complete bool `json:"complete,omitempty"`
 	// Linger makes it wait at the gate inside that transaction, after the completion and before the commit.
 	Linger bool `json:"linger,omitempty"`
+	// Forget makes the first attempt roll that transaction back and return as if nothing had happened.
+	Forget bool `json:"forget,omitempty"`
 	// Fail makes so many first attempts fail.
 	Fail int `json:"fail,omitempty"`
 }
@@ -118,7 +120,7 @@ func (h *handler) work(ctx context.Context, c *jobs.Claim, t task) error {
 	if !t.Complete {
 		return h.effect(ctx, h.db, c)
 	}
-	return pgx.BeginFunc(ctx, h.db, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, h.db, func(tx pgx.Tx) error {
 		if err := h.effect(ctx, tx, c); err != nil {
 			return err
 		}
@@ -129,9 +131,19 @@ func (h *handler) work(ctx context.Context, c *jobs.Claim, t task) error {
 		if t.Linger {
 			return h.pass(ctx, t)
 		}
+		if t.Forget && c.Attempt == 1 {
+			return errForgotten
+		}
 		return nil
 	})
+	if errors.Is(err, errForgotten) {
+		return nil
+	}
+	return err
 }
+
+// errForgotten rolls a transaction back of which the worker hears nothing.
+var errForgotten = errors.New("forgotten")
 
 // effect is the write that must happen exactly once.
 func (h *handler) effect(ctx context.Context, q jobs.Querier, c *jobs.Claim) error {

@@ -116,6 +116,16 @@ func TestReplyToAHandlersCommitLost(t *testing.T) {
 	w.want(ids, fate{attempts: 1, losses: 0, tokens: 1, effects: 1})
 }
 
+// A handler called complete, its transaction was rolled back, and it returned as if all were well: its worker does not
+// believe it, and the run is executed again.
+func TestCompletionThatWasRolledBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ids := w.start(2, task{Complete: true, Forget: true})
+	w.worker("a")
+	w.want(ids, fate{attempts: 2, losses: 0, tokens: 2, effects: 1})
+}
+
 // A beat whose reply is lost is followed by another in time: nobody notices.
 func TestBeatReplyLost(t *testing.T) {
 	t.Parallel()
