@@ -45,6 +45,7 @@ func cutOff(w nethttp.ResponseWriter, _ *nethttp.Request) {
 // the message says. None of them is an empty page.
 func TestBadAnswers(t *testing.T) {
 	const js = "application/json"
+	long := strings.Repeat("x", maxHeaderBytes+1)
 	past := time.Now().Add(-time.Hour).UTC().Format(nethttp.TimeFormat)
 	for name, tc := range map[string]struct {
 		handler nethttp.HandlerFunc
@@ -78,13 +79,13 @@ func TestBadAnswers(t *testing.T) {
 		"429 with a date that has passed": {plain(429, js, `{}`, "Retry-After", past), source.RateLimited, 429, maxTries, 0, "rate"},
 		"500":                             {plain(500, js, `{}`), source.Transient, 500, maxTries, 0, "500"},
 		"503 with Retry-After":            {plain(503, js, `{}`, "Retry-After", "60"), source.RateLimited, 503, 1, time.Minute, "503"},
-		"a redirect to another host":      {plain(302, js, "", "Location", "https://evil.example/items?token=x"), source.Refused, 0, 1, 0, "leads to https://evil.example:443"},
+		"a redirect to another host":      {plain(302, js, "", "Location", "https://evil.example/?t=x"), source.Refused, 0, 1, 0, "leads to https://evil.example:443"},
 		"a redirect to another port":      {plain(307, js, "", "Location", "//127.0.0.1:1/items"), source.Refused, 0, 1, 0, "leads to http://127.0.0.1:1"},
 		"a redirect to a file":            {plain(301, js, "", "Location", "file:///etc/passwd"), source.Refused, 0, 1, 0, "leads to"},
 		"a redirect to itself":            {plain(302, js, "", "Location", "/items"), source.BadAnswer, 0, 1, 0, "more than 5 redirects"},
 		"a redirect to nowhere":           {plain(302, js, ""), source.BadAnswer, 0, 1, 0, "without a target"},
 		"a redirect to no URL":            {plain(302, js, "", "Location", "http://[::1/"), source.BadAnswer, 0, 1, 0, "not a URL"},
-		"headers without end":             {plain(200, js, "{}", "X-Long", strings.Repeat("x", maxHeaderBytes+1)), source.Transient, 0, maxTries, 0, "connection broke"},
+		"headers without end":             {plain(200, js, "{}", "X-Long", long), source.Transient, 0, maxTries, 0, "connection broke"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			requests := 0

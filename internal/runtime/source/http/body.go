@@ -43,8 +43,8 @@ func readBody(resp *nethttp.Response, b bounds) (body any, size int64, err error
 		return nil, 0, fail(source.Transient, "the answer is empty")
 	}
 	if most := max(b.page/bytesPerValue, fewValues); countValues(data, most) > most {
-		return nil, size, fail(source.LimitExceeded, "the page has more than %d JSON values: ask for fewer records, or raise maxPageBytes (%d), of which each value counts %d",
-			most, b.page, bytesPerValue)
+		return nil, size, fail(source.LimitExceeded,
+			"the page has more than %d JSON values: ask for fewer records, or raise maxPageBytes (%d), of which each value counts %d", most, b.page, bytesPerValue)
 	}
 	body, err = mapping.Decode(data)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	nethttp "net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -122,7 +123,7 @@ func TestOrderedWalkReadsTiesThatFillPages(t *testing.T) {
 // kills the walk at random, and goes on from the last checkpoint: in the end each record was read as it is.
 func TestOrderedWalksCoverAChangingTable(t *testing.T) {
 	for seed := range uint64(100) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			u := randomTable(r)
 			s, _ := serve(t, u.ServeHTTP, edits(numbered(5+r.IntN(6)), ascending, func(c *Config) {

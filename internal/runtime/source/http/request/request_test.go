@@ -127,7 +127,7 @@ func TestCompileReportsMistakes(t *testing.T) {
 		edit        func(*spec.HTTPSource)
 		field, says string
 	}{
-		"unknown placeholder":      {query("q", "{crusor}"), "source.http.request.query[3].value", "unknown placeholder {crusor}: known here are {cursor}, {page}, {pageSize}"},
+		"unknown placeholder":      {query("q", "{crusor}"), "source.http.request.query[3].value", "{crusor}: known here are {cursor}, {page}, {pageSize}"},
 		"placeholder of no cursor": {func(s *spec.HTTPSource) { s.Cursor = nil }, "source.http.request.query[2].value", "it needs a cursor"},
 		"placeholder of no pages":  {func(s *spec.HTTPSource) { s.Pagination.Page = nil }, "source.http.request.query[0].value", "it needs pagination by page"},
 		"placeholder in a name":    {query("{page}", "1"), "source.http.request.query[3].name", "only in values"},
