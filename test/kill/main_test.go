@@ -7,6 +7,7 @@
 package kill_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -16,6 +17,10 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(child())
+	}
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		_ = flag.Set("test.parallel", "6") // these tests wait more than they compute
 	}
 	pgtest.Main(m)
 }
