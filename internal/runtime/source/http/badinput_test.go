@@ -79,7 +79,7 @@ func TestBadAnswers(t *testing.T) {
 		"429 with a date that has passed": {plain(429, js, `{}`, "Retry-After", past), source.RateLimited, 429, maxTries, 0, "rate"},
 		"500":                             {plain(500, js, `{}`), source.Transient, 500, maxTries, 0, "500"},
 		"503 with Retry-After":            {plain(503, js, `{}`, "Retry-After", "60"), source.RateLimited, 503, 1, time.Minute, "503"},
-		"a redirect to another host":      {plain(302, js, "", "Location", "https://evil.example/?t=x"), source.Refused, 0, 1, 0, "leads to https://evil.example:443"},
+		"a redirect to another host":      {plain(302, js, "", "Location", "https://evil.example/?t=x"), source.Refused, 0, 1, 0, "https://evil.example:443"},
 		"a redirect to another port":      {plain(307, js, "", "Location", "//127.0.0.1:1/items"), source.Refused, 0, 1, 0, "leads to http://127.0.0.1:1"},
 		"a redirect to a file":            {plain(301, js, "", "Location", "file:///etc/passwd"), source.Refused, 0, 1, 0, "leads to"},
 		"a redirect to itself":            {plain(302, js, "", "Location", "/items"), source.BadAnswer, 0, 1, 0, "more than 5 redirects"},
