@@ -40,9 +40,10 @@ type Claim struct {
 	// Deadline is when the run must have ended, on this process's monotonic clock; zero is never.
 	Deadline time.Time
 
-	lane    int64
-	receipt int64
-	owned   atomic.Bool
+	lane      int64
+	receipt   int64
+	confirmed bool // by the incarnation's mutex: its settle was answered
+	owned     atomic.Bool
 }
 
 // CompletionAsked reports whether the handler has called Complete. From then on the worker may not settle the run as

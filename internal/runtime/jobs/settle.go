@@ -157,7 +157,9 @@ func (i *Incarnation) closing(batch []Settlement) []int64 {
 	defer i.mu.Unlock()
 	count := map[int64]int{}
 	for _, s := range batch {
-		count[s.Claim.receipt]++
+		if !s.Claim.confirmed {
+			count[s.Claim.receipt]++
+		}
 	}
 	var ids []int64
 	for id, n := range count {
@@ -168,14 +170,15 @@ func (i *Incarnation) closing(batch []Settlement) []int64 {
 	return ids
 }
 
-// settled forgets confirmed claims.
+// settled forgets confirmed claims, each once: a claim may be settled again after its reply was lost.
 func (i *Incarnation) settled(batch []Settlement, results []SettleResult) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for k, s := range batch {
-		if results[k] == Busy {
+		if results[k] == Busy || s.Claim.confirmed {
 			continue
 		}
+		s.Claim.confirmed = true
 		if i.receipts[s.Claim.receipt]--; i.receipts[s.Claim.receipt] <= 0 {
 			delete(i.receipts, s.Claim.receipt)
 		}

@@ -8,6 +8,9 @@
 -- (side rows, pending runs, pool rows) is only ever taken with SKIP LOCKED by what workers call.
 --
 -- READ COMMITTED is assumed: in a volatile function each statement sees what was committed before that statement.
+--
+-- Plans are pinned: their statements are written for walks along an index, and a plan made while a table was small would
+-- be kept when it has grown. Without jit = off the penalty of a plan type that is off would have every call compiled.
 
 CREATE TABLE schema_meta (
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -281,6 +284,7 @@ CREATE FUNCTION lane_wake(p_lanes bigint[]) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
@@ -359,6 +363,7 @@ CREATE FUNCTION admit(p_pool text, p_types text[], p_slots integer) RETURNS bigi
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
@@ -537,6 +542,7 @@ RETURNS TABLE (
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
@@ -663,6 +669,7 @@ RETURNS TABLE (run bigint, token bigint, result text)
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_hashjoin = off
@@ -757,6 +764,7 @@ CREATE FUNCTION settle_other(
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_hashjoin = off
@@ -830,6 +838,7 @@ CREATE FUNCTION reconcile(p_worker bigint, p_runs bigint[], p_tokens bigint[], O
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
@@ -904,6 +913,7 @@ CREATE FUNCTION promote(p_pool text, OUT moved integer, OUT next_ms bigint)
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
@@ -953,6 +963,7 @@ CREATE FUNCTION end_pending(p_runs bigint[], p_status text, p_code text, p_messa
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
@@ -1005,6 +1016,7 @@ CREATE FUNCTION sweep_receipts(
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_hashjoin = off
@@ -1083,6 +1095,7 @@ CREATE FUNCTION sweep_requests() RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
@@ -1129,6 +1142,7 @@ CREATE FUNCTION audit(p_limit integer, OUT repaired integer, OUT pools text[])
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
@@ -1183,6 +1197,7 @@ CREATE FUNCTION sweep_lanes(OUT freed integer, OUT pools text[])
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
@@ -1241,6 +1256,7 @@ CREATE FUNCTION sweep(
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
+SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
