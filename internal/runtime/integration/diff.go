@@ -280,7 +280,7 @@ func (s shape) decideDelete(c change, before *row) (change, verdict) {
 	c.fields = json.RawMessage("{}")
 	if s.delete == spec.HardDelete {
 		// Nothing else keeps what stood there.
-		c.fields, _ = s.difference(before.values, make([]mapping.Value, len(s.fields)))
+		c.fields, _ = s.difference(before.values, nil)
 	}
 	return c, verdictChanged
 }
@@ -290,14 +290,8 @@ func (s shape) difference(from, to []mapping.Value) (json.RawMessage, bool) {
 	var b bytes.Buffer
 	b.WriteByte('{')
 	for i, f := range s.fields {
-		var old, new mapping.Value
-		if from != nil {
-			old = from[i]
-		}
-		if to != nil {
-			new = to[i]
-		}
-		if s.ignored[i] || old.Equal(new) {
+		was, is := valueAt(from, i), valueAt(to, i)
+		if s.ignored[i] || was.Equal(is) {
 			continue
 		}
 		if b.Len() > 1 {
@@ -306,13 +300,20 @@ func (s shape) difference(from, to []mapping.Value) (json.RawMessage, bool) {
 		name, _ := json.Marshal(f.Name)
 		b.Write(name)
 		b.WriteString(`:{"from":`)
-		b.Write(old.JSON())
+		b.Write(was.JSON())
 		b.WriteString(`,"to":`)
-		b.Write(new.JSON())
+		b.Write(is.JSON())
 		b.WriteByte('}')
 	}
 	b.WriteByte('}')
 	return b.Bytes(), b.Len() > len("{}")
+}
+
+func valueAt(values []mapping.Value, i int) mapping.Value {
+	if values == nil {
+		return mapping.Value{}
+	}
+	return values[i]
 }
 
 // readRows makes typed rows of what the sink read.

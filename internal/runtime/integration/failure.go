@@ -108,7 +108,6 @@ func faultf(code string, format string, args ...any) error {
 // classify decides what an error means for the run. Cause is that of the context's end, nil while it goes on; fresh says
 // that the walk started without a cursor.
 func classify(err, cause error, fresh bool) ending {
-	var own *fault
 	switch {
 	case errors.Is(err, jobs.ErrLeaseLost):
 		return ending{outcome: failed, code: codeLeaseLost, err: err, settle: stop}
@@ -118,7 +117,8 @@ func classify(err, cause error, fresh bool) ending {
 		return ending{outcome: partial, code: codeSpecChanged, err: err, settle: complete, again: new(time.Duration(0))}
 	case errors.Is(err, errTooManyBad):
 		return ending{outcome: failed, code: codeTooManyBad, err: err, settle: permanent}
-	case errors.As(err, &own):
+	}
+	if own, ok := errors.AsType[*fault](err); ok {
 		return ending{outcome: failed, code: own.code, err: err, settle: own.settle}
 	}
 	if e, ok := errors.AsType[*source.Error](err); ok {
