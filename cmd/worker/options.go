@@ -27,13 +27,16 @@ func parse(args []string, env func(string) string) (options, error) {
 	f := flag.NewFlagSet("worker", flag.ContinueOnError)
 	f.StringVar(&o.pool, "pool", "", "`name` of the pool to work for [SYNCLINE_POOL]")
 	f.StringVar(&o.schema, "schema", "syncline", "PostgreSQL `schema` of the queue [SYNCLINE_SCHEMA]")
-	f.StringVar(&o.uri, "database-uri", "", "connection `URI` of the database; prefer a file, other users of the machine can read flags [SYNCLINE_DATABASE_URI]")
+	f.StringVar(&o.uri, "database-uri", "",
+		"connection `URI` of the database; prefer a file, other users of the machine can read flags [SYNCLINE_DATABASE_URI]")
 	f.StringVar(&o.uriFile, "database-uri-file", "", "`file` with the connection URI, read at every connect [SYNCLINE_DATABASE_URI_FILE]")
-	f.StringVar(&o.keysetFile, "sealing-keyset-file", "", "`file` with the keyset that opens sealed credentials; without it they cannot be used [SYNCLINE_SEALING_KEYSET_FILE]")
+	f.StringVar(&o.keysetFile, "sealing-keyset-file", "",
+		"`file` with the keyset that opens sealed credentials; without it they cannot be used [SYNCLINE_SEALING_KEYSET_FILE]")
 	f.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "how long runs may finish after SIGTERM [SYNCLINE_DRAIN_TIMEOUT]")
 	f.StringVar(&o.httpAddress, "http-address", ":8081", "`address` of /healthz, /readyz and /metrics [SYNCLINE_HTTP_ADDRESS]")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error [SYNCLINE_LOG_LEVEL]")
-	f.IntVar(&o.maxConns, "database-max-connections", 10, "connections that handlers may use at once; the worker itself uses up to 6 more [SYNCLINE_DATABASE_MAX_CONNECTIONS]")
+	f.IntVar(&o.maxConns, "database-max-connections", 10,
+		"connections that handlers may use at once; the worker itself uses up to 6 more [SYNCLINE_DATABASE_MAX_CONNECTIONS]")
 	if err := fromEnvironment(f, env); err != nil {
 		return o, err
 	}

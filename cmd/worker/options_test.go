@@ -31,14 +31,22 @@ func TestBadOptionsSayWhatToGive(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		"no pool":           {args: []string{"--database-uri=x"}, want: "--pool or SYNCLINE_POOL"},
-		"no database":       {args: []string{"--pool=p"}, want: "--database-uri-file"},
-		"two databases":     {args: []string{"--pool=p", "--database-uri=x", "--database-uri-file=y"}, want: "not both"},
-		"negative drain":    {args: []string{"--pool=p", "--database-uri=x", "--drain-timeout=-1s"}, want: "want 0 or more"},
-		"no connections":    {args: []string{"--pool=p", "--database-uri=x", "--database-max-connections=0"}, want: "want 1 to 1000"},
-		"left-over words":   {args: []string{"--pool=p", "--database-uri=x", "batch"}, want: `unexpected argument "batch"`},
-		"bad variable":      {args: []string{"--pool=p", "--database-uri=x"}, env: map[string]string{"SYNCLINE_DRAIN_TIMEOUT": "soon"}, want: "SYNCLINE_DRAIN_TIMEOUT"},
-		"secret in a value": {args: []string{"--pool=p"}, env: map[string]string{"SYNCLINE_DATABASE_URI": "postgres://u:hunter2@h/db", "SYNCLINE_DATABASE_URI_FILE": "f"}, want: "not both"},
+		"no pool":         {args: []string{"--database-uri=x"}, want: "--pool or SYNCLINE_POOL"},
+		"no database":     {args: []string{"--pool=p"}, want: "--database-uri-file"},
+		"two databases":   {args: []string{"--pool=p", "--database-uri=x", "--database-uri-file=y"}, want: "not both"},
+		"negative drain":  {args: []string{"--pool=p", "--database-uri=x", "--drain-timeout=-1s"}, want: "want 0 or more"},
+		"no connections":  {args: []string{"--pool=p", "--database-uri=x", "--database-max-connections=0"}, want: "want 1 to 1000"},
+		"left-over words": {args: []string{"--pool=p", "--database-uri=x", "batch"}, want: `unexpected argument "batch"`},
+		"bad variable": {
+			args: []string{"--pool=p", "--database-uri=x"},
+			env:  map[string]string{"SYNCLINE_DRAIN_TIMEOUT": "soon"},
+			want: "SYNCLINE_DRAIN_TIMEOUT",
+		},
+		"secret in a value": {
+			args: []string{"--pool=p"},
+			env:  map[string]string{"SYNCLINE_DATABASE_URI": "postgres://u:hunter2@h/db", "SYNCLINE_DATABASE_URI_FILE": "f"},
+			want: "not both",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -26,13 +26,13 @@ func TestCallersTransactionStaysOpen(t *testing.T) {
 			w := newWorld(t)
 			wanted := w.start(1, task{})
 			tx := w.cancelling(wanted[0])
-			others := w.start(5, task{Gate: "g", Complete: true})
+			others := w.start(5, task{Gate: true, Complete: true})
 			a := w.worker("a")
 			w.marked(5, "start", "a")
 			a.signal(syscall.SIGKILL)
 			w.worker("b")
 			w.marked(5, "start", "b")
-			w.open("g")
+			w.open()
 			w.want(others, fate{attempts: 1, losses: 1, tokens: 2, effects: 1})
 			w.want(w.start(20, task{}), fate{attempts: 1, losses: 0, tokens: 1, effects: 1})
 			if n := w.count("SELECT count(*) FROM run WHERE id = ANY ($1) AND status = 'pending' AND claim_token = 0", wanted); n != 1 {
@@ -80,7 +80,7 @@ func (w *world) cancelling(run int64) pgx.Tx {
 func TestCancelOfARunningRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ids := w.start(2, task{Gate: "g"})
+	ids := w.start(2, task{Gate: true})
 	w.worker("a")
 	w.marked(2, "start", "")
 	open, err := w.queue.Begin(t.Context())
@@ -97,6 +97,6 @@ func TestCancelOfARunningRun(t *testing.T) {
 	w.eventually("the second run is cancelled", func() bool {
 		return w.text("SELECT status FROM run WHERE id = $1", ids[1]) == "cancelled"
 	})
-	w.open("g")
+	w.open()
 	w.want(ids[:1], fate{attempts: 1, losses: 0, tokens: 1, effects: 1})
 }

@@ -24,7 +24,7 @@ func TestDatabaseAwayForLongerThanTheLease(t *testing.T) {
 				}
 			})
 			w := newWorldOn(t, server)
-			ids := w.start(30, task{Gate: "g", Complete: true})
+			ids := w.start(30, task{Gate: true, Complete: true})
 			a, b := w.worker("a"), w.worker("b")
 			w.marked(10, "start", "a")
 			w.marked(10, "start", "b")
@@ -33,14 +33,14 @@ func TestDatabaseAwayForLongerThanTheLease(t *testing.T) {
 			}
 			gone := time.Now()
 			w.eventually("both workers stop by themselves", func() bool {
-				return a.metric("self_fences_total", "1") && b.metric("self_fences_total", "1")
+				return a.counted("self_fences_total") && b.counted("self_fences_total")
 			})
 			w.eventually("the lease has run out", func() bool { return time.Since(gone) > lease })
 			if err := server.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			w.queue.Reset()
-			w.open("g")
+			w.open()
 			w.want(ids, fate{attempts: 1, losses: 0, effects: 1})
 			if n := w.count("SELECT count(DISTINCT id) FROM worker"); n != 2 {
 				t.Errorf("%d workers are registered, want the two", n)
@@ -63,7 +63,7 @@ func TestDatabaseRestartedQuickly(t *testing.T) {
 	})
 	w := newWorldOn(t, server)
 	w.lengthen()
-	ids := w.start(5, task{Gate: "g", Complete: true})
+	ids := w.start(5, task{Gate: true, Complete: true})
 	w.worker("a")
 	w.marked(5, "start", "a")
 	if err := server.Kill(); err != nil {
@@ -73,6 +73,6 @@ func TestDatabaseRestartedQuickly(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.queue.Reset()
-	w.open("g")
+	w.open()
 	w.want(ids, fate{attempts: 1, losses: 0, tokens: 1, effects: 1})
 }

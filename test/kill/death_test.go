@@ -10,13 +10,13 @@ import (
 func TestKilledWithRunsInFlight(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ids := w.start(6, task{Gate: "g", Complete: true})
+	ids := w.start(6, task{Gate: true, Complete: true})
 	a := w.worker("a")
 	w.marked(6, "start", "a")
 	a.signal(syscall.SIGKILL)
 	w.worker("b")
 	w.marked(6, "start", "b")
-	w.open("g")
+	w.open()
 	w.want(ids, fate{attempts: 1, losses: 1, tokens: 2, effects: 1})
 	w.eventually("recovered leases are counted", func() bool { return w.text("SELECT leases_recovered::text FROM pool") == "6" })
 	if n := w.count("SELECT count(*) FROM attempt WHERE outcome = 'lost' AND pod = 'a'"); n != 6 {
@@ -28,13 +28,13 @@ func TestKilledWithRunsInFlight(t *testing.T) {
 func TestKilledBeforeTheCommitOfACompletion(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ids := w.start(3, task{Gate: "g", Complete: true, Linger: true})
+	ids := w.start(3, task{Gate: true, Complete: true, Linger: true})
 	a := w.worker("a")
 	w.marked(3, "completing", "a")
 	a.signal(syscall.SIGKILL)
 	w.worker("b")
 	w.marked(3, "completing", "b")
-	w.open("g")
+	w.open()
 	w.want(ids, fate{attempts: 1, losses: 1, tokens: 2, effects: 1})
 }
 
@@ -43,15 +43,15 @@ func TestKilledBeforeTheCommitOfACompletion(t *testing.T) {
 func TestFrozenPastTheLeaseChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	completing := w.start(3, task{Gate: "g", Ignore: true, Complete: true})
-	settling := w.start(3, task{Gate: "g", Ignore: true})
+	completing := w.start(3, task{Gate: true, Ignore: true, Complete: true})
+	settling := w.start(3, task{Gate: true, Ignore: true})
 	all := append(append([]int64{}, completing...), settling...)
 	a := w.worker("a")
 	w.marked(6, "start", "a")
 	a.signal(syscall.SIGSTOP)
 	w.worker("b")
 	w.marked(6, "start", "b")
-	w.open("g")
+	w.open()
 	w.want(all, fate{attempts: 1, losses: 1, tokens: 2, effects: 1})
 	before := w.versions(all)
 	a.signal(syscall.SIGCONT)
@@ -79,13 +79,13 @@ func TestFrozenPastTheLeaseChangesNothing(t *testing.T) {
 func TestFrozenInsideItsTransaction(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ids := w.start(2, task{Gate: "g", Ignore: true, Complete: true, Linger: true})
+	ids := w.start(2, task{Gate: true, Ignore: true, Complete: true, Linger: true})
 	a := w.worker("a")
 	w.marked(2, "completing", "a")
 	a.signal(syscall.SIGSTOP)
 	w.worker("b")
 	w.marked(2, "completing", "b")
-	w.open("g")
+	w.open()
 	w.want(ids, fate{attempts: 1, losses: 1, tokens: 2, effects: 1})
 	a.signal(syscall.SIGCONT)
 	w.eventually("the zombie's handlers come to their end", func() bool {
@@ -100,8 +100,8 @@ func TestFrozenInsideItsTransaction(t *testing.T) {
 func TestCutOffStopsBeforeOthersStart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ids := w.start(4, task{Gate: "g"})
-	w.proxied("a")
+	ids := w.start(4, task{Gate: true})
+	w.proxied()
 	w.marked(4, "start", "a")
 	w.proxy.Silence()
 	w.worker("b")
@@ -111,7 +111,7 @@ func TestCutOffStopsBeforeOthersStart(t *testing.T) {
 		t.Errorf("%d of 4 handlers stopped before their run was started elsewhere\n%s", n, w.story())
 	}
 	w.proxy.Resume()
-	w.open("g")
+	w.open()
 	w.want(ids, fate{attempts: 1, losses: 1, tokens: 2, effects: 1})
 	w.eventually("the worker lives on as a new incarnation", func() bool {
 		return w.count("SELECT count(*) FROM worker WHERE pod = 'a' AND in_flight = 0 AND expires_at > clock_timestamp()") == 1

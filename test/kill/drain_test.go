@@ -16,12 +16,12 @@ func (w *world) draining(name string, timeout time.Duration) *workerProcess {
 func TestDrainFinishesWhatRuns(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ids := w.start(14, task{Gate: "g"})
+	ids := w.start(14, task{Gate: true})
 	a := w.draining("a", 20*time.Second)
 	w.marked(10, "start", "a")
 	a.signal(syscall.SIGTERM)
 	w.eventually("the drain shows", func() bool { return w.count("SELECT count(*) FROM worker WHERE draining") == 1 })
-	w.open("g")
+	w.open()
 	if code := a.exit(); code != 0 {
 		t.Errorf("the drained worker ended with %d, want 0", code)
 	}
@@ -40,8 +40,8 @@ func TestDrainFinishesWhatRuns(t *testing.T) {
 func TestDrainWithAHandlerThatIgnoresIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	polite := w.start(1, task{Gate: "g"})
-	deaf := w.start(1, task{Gate: "g", Ignore: true})
+	polite := w.start(1, task{Gate: true})
+	deaf := w.start(1, task{Gate: true, Ignore: true})
 	a := w.draining("a", 300*time.Millisecond)
 	w.marked(2, "start", "a")
 	a.signal(syscall.SIGTERM)
@@ -54,7 +54,7 @@ func TestDrainWithAHandlerThatIgnoresIt(t *testing.T) {
 	if n := w.count("SELECT count(*) FROM worker WHERE pod = 'a'"); n != 1 {
 		t.Error("the lease was removed though a handler had not stopped")
 	}
-	w.open("g")
+	w.open()
 	w.worker("b")
 	w.want(polite, fate{attempts: 1, losses: 0, tokens: 2, effects: 1})
 	w.want(deaf, fate{attempts: 1, losses: 1, tokens: 2, effects: 1})
@@ -67,7 +67,7 @@ func TestDrainWithAHandlerThatIgnoresIt(t *testing.T) {
 func TestLongDrainKeepsTheLease(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ids := w.start(2, task{Gate: "g"})
+	ids := w.start(2, task{Gate: true})
 	a := w.draining("a", 30*time.Second)
 	w.marked(2, "start", "a")
 	w.worker("b")
@@ -75,7 +75,7 @@ func TestLongDrainKeepsTheLease(t *testing.T) {
 	w.eventually("the drain shows", func() bool { return w.count("SELECT count(*) FROM worker WHERE draining") == 1 })
 	at := w.text("SELECT (clock_timestamp() + interval '3 seconds')::text") // longer than the lease of 2.4 s
 	w.eventually("the drain outlasts the lease", func() bool { return w.count("SELECT (clock_timestamp() > $1::text::timestamptz)::int", at) == 1 })
-	w.open("g")
+	w.open()
 	w.want(ids, fate{attempts: 1, losses: 0, tokens: 1, effects: 1})
 	if code := a.exit(); code != 0 {
 		t.Errorf("the drained worker ended with %d, want 0", code)

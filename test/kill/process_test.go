@@ -2,8 +2,8 @@ package kill_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -52,7 +52,7 @@ func launch(t *testing.T, s settings) *workerProcess {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &workerProcess{t: t, name: s.Name, cmd: exec.Command(os.Args[0]), log: &logBuffer{}, done: make(chan struct{})}
+	p := &workerProcess{t: t, name: s.Name, cmd: exec.CommandContext(context.Background(), os.Args[0]), log: &logBuffer{}, done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), childEnv+"="+string(doc))
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -108,7 +108,11 @@ func (p *workerProcess) get(path string) string {
 		return ""
 	}
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get(fmt.Sprintf("http://%s%s", at[1], path))
+	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, "http://"+at[1]+path, http.NoBody)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return ""
 	}
@@ -117,10 +121,10 @@ func (p *workerProcess) get(path string) string {
 	return string(body)
 }
 
-// metric says whether the process shows a metric with a value, as "name value" without labels.
-func (p *workerProcess) metric(name, value string) bool {
+// counted says whether a counter of the process stands above zero.
+func (p *workerProcess) counted(name string) bool {
 	for line := range strings.Lines(p.get("/metrics")) {
-		if strings.HasPrefix(line, "syncline_worker_"+name+"{") && strings.HasSuffix(strings.TrimSpace(line), "} "+value) {
+		if strings.HasPrefix(line, "syncline_worker_"+name+"{") && !strings.HasSuffix(strings.TrimSpace(line), "} 0") {
 			return true
 		}
 	}

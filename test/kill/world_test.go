@@ -41,7 +41,7 @@ const tables = `
 CREATE TABLE public.effect (run bigint, token bigint, worker text);
 CREATE TABLE public.mark (id bigint GENERATED ALWAYS AS IDENTITY, run bigint, token bigint, attempt int, worker text,
                           event text, cause text, at timestamptz DEFAULT clock_timestamp());
-CREATE TABLE public.gate (name text PRIMARY KEY);`
+CREATE TABLE public.gate (open boolean PRIMARY KEY);`
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -67,7 +67,6 @@ func newWorldOn(t *testing.T, server *pgtest.Instance) *world {
 	}
 	t.Cleanup(w.queue.Close)
 	w.exec(tables)
-	w.exec("ALTER DATABASE " + w.db.Name + " SET jit = off")
 	w.tune(func(*spec.Pool) {})
 	w.proxy, err = proxy.Listen(fmt.Sprintf("127.0.0.1:%d", server.Port()))
 	if err != nil {
@@ -101,11 +100,11 @@ func (w *world) worker(name string) *workerProcess {
 	return launch(w.t, settings{Name: name, URI: w.db.URI, Direct: w.db.URI, DrainTimeout: 10 * time.Second})
 }
 
-// proxied starts a worker that reaches the database through the proxy.
-func (w *world) proxied(name string) *workerProcess {
+// proxied starts worker "a", which reaches the database through the proxy.
+func (w *world) proxied() *workerProcess {
 	w.t.Helper()
 	uri := fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", pgtest.Role, w.proxy.Port(), w.db.Name)
-	return launch(w.t, settings{Name: name, URI: uri, Direct: w.db.URI, DrainTimeout: 10 * time.Second})
+	return launch(w.t, settings{Name: "a", URI: uri, Direct: w.db.URI, DrainTimeout: 10 * time.Second})
 }
 
 // start enqueues n runs of a task.
@@ -126,8 +125,8 @@ func (w *world) start(n int, t task) []int64 {
 	return ids
 }
 
-// open opens a gate.
-func (w *world) open(gate string) { w.exec("INSERT INTO public.gate VALUES ($1)", gate) }
+// open opens the gate.
+func (w *world) open() { w.exec("INSERT INTO public.gate VALUES (true)") }
 
 func (w *world) exec(sql string, args ...any) {
 	w.t.Helper()
@@ -248,6 +247,8 @@ func (w *world) clean(ids []int64) {
 func (w *world) story() string {
 	s := w.text(`SELECT coalesce(string_agg(format('%s run %s token %s %s %s %s', to_char(at, 'SS.MS'), run, token, worker, event, cause), E'\n' ORDER BY id), '')
 		FROM public.mark`)
-	return s + "\n" + w.text(`SELECT coalesce(string_agg(format('attempt: run %s token %s worker %s %s %s %s', run, number, worker, pod, outcome, error), E'\n' ORDER BY finished_at), '')
+	return s + "\n" + w.text(`
+		SELECT coalesce(string_agg(format('attempt: run %s token %s worker %s %s %s %s', run, number, worker, pod, outcome, error),
+			E'\n' ORDER BY finished_at), '')
 		FROM attempt`)
 }

@@ -16,7 +16,9 @@ func TestUnbrokenContact(t *testing.T) {
 	tests := map[string][]step{
 		"none before the first answer": {{at: 100, want: 0}},
 		"grows from the first answer":  {{at: 0, answered: true}, {at: 10, answered: true, want: 10}, {at: 15, want: 15}},
-		"a lost beat breaks it":        {{at: 0, answered: true}, {at: 10, lost: true, want: 0}, {at: 12, answered: true, want: 0}, {at: 22, answered: true, want: 10}},
+		"a lost beat breaks it": {
+			{at: 0, answered: true}, {at: 10, lost: true, want: 0}, {at: 12, answered: true, want: 0}, {at: 22, answered: true, want: 10},
+		},
 		"a frozen process has none when it wakes, and begins anew": {
 			{at: 0, answered: true}, {at: 10, answered: true, want: 10}, {at: 60, want: 0}, {at: 61, answered: true, want: 0}, {at: 70, answered: true, want: 9},
 		},

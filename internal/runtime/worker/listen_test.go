@@ -97,7 +97,9 @@ func TestListenerLooksAfterEveryListen(t *testing.T) {
 	t.Parallel()
 	h := listenTo(t, spec.WakeNotify)
 	h.want("wake", "tune")
-	if _, err := h.db.Superuser(t).Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'listener' AND datname = current_database()"); err != nil {
+	const terminate = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE application_name = 'listener' AND datname = current_database()`
+	if _, err := h.db.Superuser(t).Exec(t.Context(), terminate); err != nil {
 		t.Fatal(err)
 	}
 	h.want("wake", "tune")

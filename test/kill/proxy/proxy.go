@@ -6,6 +6,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -28,7 +29,8 @@ type Proxy struct {
 
 // Listen starts a proxy on a free loopback port for the server at target ("host:port"). The caller ends it with Close.
 func Listen(target string) (*Proxy, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var config net.ListenConfig
+	l, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for the proxy: %w", err)
 	}
@@ -179,7 +181,8 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) serve(client net.Conn) {
 	p.awaitNoise()
-	server, err := net.Dial("tcp", p.target)
+	var dialer net.Dialer
+	server, err := dialer.DialContext(context.Background(), "tcp", p.target)
 	if err != nil {
 		_ = client.Close()
 		return

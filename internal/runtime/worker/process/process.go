@@ -52,7 +52,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	ready := newReadiness("waiting for the database")
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	listener, err := net.Listen("tcp", o.HTTPAddress)
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", o.HTTPAddress)
 	if err != nil {
 		return fmt.Errorf("serve probes and metrics: %w", err)
 	}

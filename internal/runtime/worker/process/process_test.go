@@ -89,7 +89,11 @@ func (r *running) get(path string) (status int, body string) {
 		return 0, ""
 	}
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + at[1] + path)
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, "http://"+at[1]+path, http.NoBody)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, err.Error()
 	}
