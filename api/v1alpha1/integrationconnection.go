@@ -156,6 +156,7 @@ type Egress struct {
 }
 
 // IntegrationConnectionStatus is what was observed of a connection.
+// +kubebuilder:validation:MinProperties=1
 type IntegrationConnectionStatus struct {
 	// observedGeneration is the metadata.generation that this status describes.
 	// +optional
@@ -166,6 +167,7 @@ type IntegrationConnectionStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 

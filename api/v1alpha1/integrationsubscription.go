@@ -130,11 +130,11 @@ type Schedule struct {
 	// +kubebuilder:validation:Maximum=2592000
 	PeriodSeconds int32 `json:"periodSeconds,omitempty"`
 
-	// cron is a schedule of five fields: minute, hour, day of month, month and day of week. Example: "0 3 * * *"
+	// cron is a schedule of five fields: minute, hour, day, month and weekday. Example: "0 3 * * *"
 	// +optional
 	// +kubebuilder:validation:MinLength=9
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9A-Za-z*,/?-]+( +[0-9A-Za-z*,/?-]+){4}$')",reason=FieldValueInvalid,message="spec.schedule.cron must have exactly five fields (minute, hour, day of month, month, day of week), such as 0 3 * * *: write the time zone into spec.schedule.timeZone, and intervals into spec.schedule.periodSeconds"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9A-Za-z*,/?-]+( +[0-9A-Za-z*,/?-]+){4}$')",reason=FieldValueInvalid,message="spec.schedule.cron must have exactly five fields (minute, hour, day, month, weekday), such as 0 3 * * *: write the time zone into spec.schedule.timeZone, and intervals into spec.schedule.periodSeconds"
 	Cron string `json:"cron,omitempty"`
 
 	// timeZone is the IANA name of the time zone that cron is read in, such as Europe/Berlin; UTC when it is not set.

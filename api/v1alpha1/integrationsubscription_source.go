@@ -79,7 +79,7 @@ type HTTPSource struct {
 // HTTPRequest is the template of a GET. Values may hold the placeholders {cursor}, {page} and {pageSize}; they are
 // encoded for the place where they stand.
 //
-// +kubebuilder:validation:XValidation:rule="!self.path.replace('{page}', '').replace('{pageSize}', '').matches('[{][A-Za-z]+[}]')",fieldPath=".path",reason=FieldValueInvalid,message="spec.source.http.request.path holds a placeholder other than {page} and {pageSize}: fix its name; {cursor} belongs into a query parameter or header, which is left out while there is no cursor"
+// +kubebuilder:validation:XValidation:rule=`!self.path.replace("{page}", "").replace("{pageSize}", "").matches("[{][A-Za-z]+[}]")`,fieldPath=".path",reason=FieldValueInvalid,message="spec.source.http.request.path holds a placeholder other than {page} and {pageSize}: fix its name; {cursor} belongs into a query parameter or header, which is left out while there is no cursor"
 type HTTPRequest struct {
 	// path is appended to the connection's baseURL. It starts with a slash.
 	// +required

@@ -35,6 +35,7 @@ const (
 )
 
 // IntegrationSubscriptionStatus is what was observed of a subscription.
+// +kubebuilder:validation:MinProperties=1
 type IntegrationSubscriptionStatus struct {
 	// observedGeneration is the metadata.generation that this status describes.
 	// +optional
@@ -45,6 +46,7 @@ type IntegrationSubscriptionStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
@@ -94,6 +96,7 @@ type IntegrationSubscriptionStatus struct {
 }
 
 // RunStatus is what one run did. The counts are records.
+// +kubebuilder:validation:MinProperties=1
 type RunStatus struct {
 	// id is the run's id in the database.
 	// +optional

@@ -176,6 +176,7 @@ type LeaseTuning struct {
 }
 
 // JobPoolStatus is what was observed of a pool.
+// +kubebuilder:validation:MinProperties=1
 type JobPoolStatus struct {
 	// observedGeneration is the metadata.generation that this status describes.
 	// +optional
@@ -186,6 +187,7 @@ type JobPoolStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
@@ -226,6 +228,7 @@ type JobPoolStatus struct {
 
 // TuningStatus tells how far the pool's tuning has got. It is in force everywhere when workersCurrent equals
 // claims.workers and observedGeneration equals metadata.generation.
+// +kubebuilder:validation:MinProperties=1
 type TuningStatus struct {
 	// observedGeneration is the metadata.generation whose tuning stands in the pool's row.
 	// +optional
@@ -250,6 +253,7 @@ type TuningStatus struct {
 
 // ClaimsStatus is the health of a pool's runs and leases. Counts that move all the time are refreshed a few times a
 // minute at most.
+// +kubebuilder:validation:MinProperties=1
 type ClaimsStatus struct {
 	// observedTime is when the database was last read with another result than before.
 	// +optional

@@ -53,11 +53,11 @@ func objects(path string) []*unstructured.Unstructured {
 	var all []*unstructured.Unstructured
 	for {
 		o := &unstructured.Unstructured{}
-		if err := d.Decode(o); errors.Is(err, io.EOF) {
+		err := d.Decode(o)
+		if errors.Is(err, io.EOF) {
 			return all
-		} else {
-			Expect(err).NotTo(HaveOccurred())
 		}
+		Expect(err).NotTo(HaveOccurred())
 		if len(o.Object) > 0 {
 			all = append(all, o)
 		}

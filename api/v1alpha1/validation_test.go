@@ -78,10 +78,10 @@ var rules = map[string]row{
 		field: "spec.database.schema", message: "spec.database.schema cannot change",
 	},
 	"reserved schema": {
-		object: jobPool,
-		bad:    []change{{"spec.database.schema", "pg_catalog"}},
-		good:   []change{{"spec.database.schema", "pgcatalog"}},
-		field:  "spec.database.schema",
+		object:  jobPool,
+		bad:     []change{{"spec.database.schema", "pg_catalog"}},
+		good:    []change{{"spec.database.schema", "pgcatalog"}},
+		field:   "spec.database.schema",
 		message: "spec.database.schema is a name that PostgreSQL reserves for itself: use another one, such as syncline",
 	},
 	"long pool": {
@@ -114,10 +114,10 @@ var rules = map[string]row{
 			"https://api.example.com/v1",
 	},
 	"base URL without a host": {
-		object: connection,
-		bad:    []change{{"spec.http.baseURL", "https:///v1"}},
-		good:   []change{{"spec.http.baseURL", "https://[2001:db8::1]:8443/v1"}},
-		field:  "spec.http.baseURL",
+		object:  connection,
+		bad:     []change{{"spec.http.baseURL", "https:///v1"}},
+		good:    []change{{"spec.http.baseURL", "https://[2001:db8::1]:8443/v1"}},
+		field:   "spec.http.baseURL",
 		message: "spec.http.baseURL is not an absolute URL with a host: write it like https://api.example.com/v1",
 	},
 	"base URL with a password": {
@@ -200,7 +200,7 @@ var rules = map[string]row{
 		bad:    []change{{"spec.schedule.cron", "0 0 3 * * *"}},
 		good:   []change{{"spec.schedule.cron", "*/5 8-18 * JAN-DEC MON,fri"}},
 		field:  "spec.schedule.cron",
-		message: "spec.schedule.cron must have exactly five fields (minute, hour, day of month, month, day of week), such as " +
+		message: "spec.schedule.cron must have exactly five fields (minute, hour, day, month, weekday), such as " +
 			"0 3 * * *: write the time zone into spec.schedule.timeZone, and intervals into spec.schedule.periodSeconds",
 	},
 	"cron with a time zone": {

@@ -11,7 +11,7 @@ type ScheduleApplyConfiguration struct {
 	// periodSeconds is the time between the starts of two runs, in seconds, 1 to 2592000 (30 days). A run that takes
 	// longer delays the next one; they never overlap.
 	PeriodSeconds *int32 `json:"periodSeconds,omitempty"`
-	// cron is a schedule of five fields: minute, hour, day of month, month and day of week. Example: "0 3 * * *"
+	// cron is a schedule of five fields: minute, hour, day, month and weekday. Example: "0 3 * * *"
 	Cron *string `json:"cron,omitempty"`
 	// timeZone is the IANA name of the time zone that cron is read in, such as Europe/Berlin; UTC when it is not set.
 	TimeZone *string `json:"timeZone,omitempty"`
