@@ -126,19 +126,26 @@ INSERT INTO %s (version) SELECT 0 WHERE NOT EXISTS (SELECT FROM %s);
 `, name, Current, name, table, table, table)
 	for i, file := range migrations() {
 		version := int32(i + 1)
-		fmt.Fprintf(&b, `
--- %s
-DO $migration$
+		inner := dollar(statements(schemaName, version, file.sql))
+		block := dollar(fmt.Sprintf(`
 BEGIN
 IF (SELECT version FROM %s) < %d THEN
-EXECUTE $statements$
-%s$statements$;
+EXECUTE %s;
 UPDATE %s SET version = %d;
 END IF;
 END
-$migration$;
-`, file.name, table, version, statements(schemaName, version, file.sql), table, version)
+`, table, version, inner, table, version))
+		fmt.Fprintf(&b, "\n-- %s\nDO %s;\n", file.name, block)
 	}
 	b.WriteString("\nCOMMIT;\n")
 	return b.String()
+}
+
+// dollar quotes text with a tag that does not occur in it.
+func dollar(text string) string {
+	tag := "$sql$"
+	for n := 1; strings.Contains(text, tag); n++ {
+		tag = fmt.Sprintf("$sql%d$", n)
+	}
+	return tag + text + tag
 }
