@@ -215,18 +215,18 @@ func (a *actor) tell() {
 	a.mu.Lock()
 	poked := make(map[Kind][]types.NamespacedName)
 	for name, r := range a.pools {
-		if view := a.viewPool(name); r.shown.news(significantPool(view), gaugesPool(view), now) {
+		if view := a.viewPool(name); r.shown.news(significantPool(view), gaugesPool(view), now, a.cfg.Rest) {
 			poked[KindPool] = append(poked[KindPool], name)
 		}
 	}
 	for name, r := range a.connections {
-		if r.shown.news(a.viewConnection(name, r.desired.ID), nil, now) {
+		if r.shown.news(a.viewConnection(name, r.desired.ID), nil, now, a.cfg.Rest) {
 			poked[KindConnection] = append(poked[KindConnection], name)
 		}
 	}
 	for name, r := range a.subscriptions {
 		view := a.viewSubscription(name, r.desired.ID)
-		if r.shown.news(significantSubscription(view), view.State, now) {
+		if r.shown.news(significantSubscription(view), view.State, now, a.cfg.Rest) {
 			poked[KindSubscription] = append(poked[KindSubscription], name)
 		}
 	}

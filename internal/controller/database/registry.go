@@ -37,7 +37,9 @@ type Config struct {
 	// Housekeeping is the time between two looks for rows whose resource is gone, and between two of the checks of sinks
 	// that fit, 30 s.
 	Housekeeping time.Duration
-	Log          logr.Logger
+	// Rest is how long counts that move all the time cause no reconcile after one, 10 s.
+	Rest time.Duration
+	Log  logr.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -46,6 +48,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Housekeeping == 0 {
 		c.Housekeeping = 30 * time.Second
+	}
+	if c.Rest == 0 {
+		c.Rest = 10 * time.Second
 	}
 	return c
 }

@@ -8,9 +8,6 @@ import (
 	"github.com/syncline-dev/syncline/internal/runtime/sink"
 )
 
-// gaugePeriod is how often counts that move all the time may cause a reconcile.
-const gaugePeriod = 10 * time.Second
-
 // DatabaseView is what an actor knows of its database. The zero value is a database that nothing is known of yet: the
 // process has just started or the database was just named, and the first attempt has not ended.
 type DatabaseView struct {
@@ -76,7 +73,7 @@ type SinkView struct {
 	Failed string
 }
 
-// shown is what a reconcile could have seen last: what matters at once, and what may wait for gaugePeriod.
+// shown is what a reconcile could have seen last: what matters at once, and what may wait for a while.
 type shown struct {
 	view, gauges any
 	gaugesAt     time.Time
@@ -87,10 +84,11 @@ func (s *shown) seen(view, gauges any, now time.Time) {
 	*s = shown{view: view, gauges: gauges, gaugesAt: now}
 }
 
-// news says whether a reconcile should look again, and remembers what it will see.
-func (s *shown) news(view, gauges any, now time.Time) bool {
+// news says whether a reconcile should look again, and remembers what it will see. Gauges rest for a while after each
+// look.
+func (s *shown) news(view, gauges any, now time.Time, rest time.Duration) bool {
 	changed := !reflect.DeepEqual(s.view, view)
-	moved := !reflect.DeepEqual(s.gauges, gauges) && now.Sub(s.gaugesAt) >= gaugePeriod
+	moved := now.Sub(s.gaugesAt) >= rest && !reflect.DeepEqual(s.gauges, gauges)
 	if changed || moved {
 		s.seen(view, gauges, now)
 	}

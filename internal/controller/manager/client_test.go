@@ -21,8 +21,8 @@ import (
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
 
-// gaugeWait is longer than two snapshots.
-const gaugeWait = 5 * time.Second
+// gaugeWait is longer than several snapshots and the rest of counts.
+const gaugeWait = 2 * time.Second
 
 // applyAs applies an object as a GitOps tool does: by server-side apply, as another manager, without force.
 func applyAs(ctx context.Context, o client.Object, manager string) error {

@@ -57,8 +57,22 @@ type Options struct {
 	Workers jobpool.Options
 	// MaxConcurrentReconciles is how many resources of one kind are reconciled at the same time, at least 1.
 	MaxConcurrentReconciles int
+	// Pace is how often databases are looked at and how long deletions wait; suites are in more of a hurry than people.
+	Pace Pace
 	// SkipNameValidation lets one process start several managers, as suites do.
 	SkipNameValidation bool
+}
+
+// Pace overrides periods; a zero one keeps its default.
+type Pace struct {
+	// Poll is the time between two snapshots of a database, 2 s.
+	Poll time.Duration
+	// Housekeeping is the time between two looks for rows whose resource is gone, 30 s.
+	Housekeeping time.Duration
+	// Rest is how long counts in a status that move all the time stay as they are, 10 s.
+	Rest time.Duration
+	// Patience is how long a deletion waits for a database that does not answer, 30 s.
+	Patience time.Duration
 }
 
 // NewScheme knows the kinds that the operator reads and writes.
@@ -154,6 +168,7 @@ func clusterID(ctx context.Context, api client.Reader) (string, error) {
 func (o Options) addControllers(ctx context.Context, mgr ctrl.Manager) error {
 	databases := database.New(database.Config{
 		Cluster: o.Cluster, Exists: exists(mgr.GetAPIReader()), Log: mgr.GetLogger(),
+		Poll: o.Pace.Poll, Housekeeping: o.Pace.Housekeeping, Rest: o.Pace.Rest,
 	})
 	if err := mgr.Add(databases); err != nil {
 		return fmt.Errorf("add the databases: %w", err)
@@ -168,6 +183,7 @@ func (o Options) addControllers(ctx context.Context, mgr ctrl.Manager) error {
 	}
 	subscriptions := &subscription.Reconciler{
 		Client: mgr.GetClient(), API: mgr.GetAPIReader(), Databases: databases, Events: recorder, Cluster: o.Cluster,
+		Patience: o.Pace.Patience,
 	}
 	for _, c := range []interface {
 		SetupWithManager(context.Context, ctrl.Manager) error

@@ -147,8 +147,9 @@ var _ = Describe("What is missing is named, and its appearing is noticed:", func
 		w.working(ctx)
 		Expect(own.Stop()).To(Succeed())
 		pool := w.pool()
-		message := eventually(ctx, pool, v1alpha1.ConditionDatabaseReachable, metav1.ConditionFalse, v1alpha1.ReasonDatabaseUnreachable)
-		Expect(message).To(ContainSubstring("connection refused"))
+		Eventually(func() string {
+			return eventually(ctx, pool, v1alpha1.ConditionDatabaseReachable, metav1.ConditionFalse, v1alpha1.ReasonDatabaseUnreachable)
+		}).Should(ContainSubstring("connection refused"))
 		eventuallyEvent(ctx, pool, v1alpha1.EventDatabaseUnreachable)
 		eventually(ctx, w.subscription(), v1alpha1.ConditionPoolReady, metav1.ConditionFalse, v1alpha1.ReasonPoolNotReady)
 

@@ -89,6 +89,7 @@ func startManager(o manager.Options) (stop func()) {
 	GinkgoHelper()
 	o.Cluster, o.MetricsAddress, o.HealthAddress, o.SkipNameValidation = clusterID, "0", "0", true
 	o.MaxConcurrentReconciles = 4
+	o.Pace = manager.Pace{Poll: 300 * time.Millisecond, Housekeeping: 2 * time.Second, Rest: 500 * time.Millisecond, Patience: 6 * time.Second}
 	o.Workers = jobpool.Options{Image: "localhost/syncline:test", PullPolicy: corev1.PullNever}
 	ctx, cancel := context.WithCancel(context.Background())
 	config := rest.CopyConfig(cluster.Config)

@@ -55,6 +55,9 @@ type Reconciler struct {
 	Events    events.EventRecorder
 	// Cluster is the id of the cluster, part of every row's id and owner.
 	Cluster string
+	// Patience is how long a deletion waits for a database that does not answer; zero is 30 s. In a namespace that is
+	// being deleted, where the rest waits too, it is a sixth of that.
+	Patience time.Duration
 	// Now is the clock; nil is the machine's.
 	Now func() time.Time
 
@@ -65,6 +68,9 @@ type Reconciler struct {
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	if r.Now == nil {
 		r.Now = time.Now
+	}
+	if r.Patience == 0 {
+		r.Patience = patience
 	}
 	if err := index(ctx, mgr, indexPool, func(s *v1alpha1.IntegrationSubscription) string { return s.Spec.PoolRef.Name }); err != nil {
 		return err

@@ -20,9 +20,8 @@ import (
 const (
 	// Finalizer stands on a subscription whose deletion must remove rows.
 	Finalizer = "syncline.dev/rows"
-	// patience is how long a deletion waits for a database that does not answer; terminatingPatience is the same in a
-	// namespace that is being deleted, where the rest waits too.
-	patience, terminatingPatience = 30 * time.Second, 5 * time.Second
+	// patience is how long a deletion waits for a database that does not answer.
+	patience = 30 * time.Second
 	// releaseRetry is how soon a deletion that waits looks again.
 	releaseRetry = time.Second
 )
@@ -113,9 +112,9 @@ func (r *Reconciler) limit(ctx context.Context, sub *v1alpha1.IntegrationSubscri
 		return 0, fmt.Errorf("read namespace %q: %w", sub.Namespace, err)
 	}
 	if err != nil || ns.Status.Phase == corev1.NamespaceTerminating {
-		return terminatingPatience, nil
+		return r.Patience / 6, nil
 	}
-	return patience, nil
+	return r.Patience, nil
 }
 
 // letGo removes the finalizer; with a reason, it tells that rows were left behind. They are removed when the database is
