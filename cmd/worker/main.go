@@ -34,7 +34,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, env func(string) string, out io.Writer) int {
-	o, err := parse(args, env)
+	o, err := parse(args, env, out)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	}

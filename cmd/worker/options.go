@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -21,10 +22,11 @@ type options struct {
 	podName, podSpace string
 }
 
-// parse reads flags over environment variables: a flag that is given wins.
-func parse(args []string, env func(string) string) (options, error) {
+// parse reads flags over environment variables: a flag that is given wins. Help and what is wrong with a flag go to out.
+func parse(args []string, env func(string) string, out io.Writer) (options, error) {
 	o := options{podName: env("POD_NAME"), podSpace: env("POD_NAMESPACE")}
 	f := flag.NewFlagSet("worker", flag.ContinueOnError)
+	f.SetOutput(out)
 	f.StringVar(&o.pool, "pool", "", "`name` of the pool to work for [SYNCLINE_POOL]")
 	f.StringVar(&o.schema, "schema", "syncline", "PostgreSQL `schema` of the queue [SYNCLINE_SCHEMA]")
 	f.StringVar(&o.uri, "database-uri", "",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +14,7 @@ func TestFlagsWinOverEnvironment(t *testing.T) {
 		"SYNCLINE_POOL": "from-env", "SYNCLINE_DRAIN_TIMEOUT": "7s", "SYNCLINE_DATABASE_URI": "postgres://h/db",
 		"POD_NAME": "w-1", "POD_NAMESPACE": "team",
 	}
-	o, err := parse([]string{"--pool", "from-flag", "--log-level=debug"}, func(k string) string { return env[k] })
+	o, err := parse([]string{"--pool", "from-flag", "--log-level=debug"}, func(k string) string { return env[k] }, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func TestBadOptionsSayWhatToGive(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := parse(tt.args, func(k string) string { return tt.env[k] })
+			_, err := parse(tt.args, func(k string) string { return tt.env[k] }, io.Discard)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("the error is %v, want one with %q", err, tt.want)
 			}

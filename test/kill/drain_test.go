@@ -42,13 +42,15 @@ func TestDrainWithAHandlerThatIgnoresIt(t *testing.T) {
 	w := newWorld(t)
 	polite := w.start(1, task{Gate: true})
 	deaf := w.start(1, task{Gate: true, Ignore: true})
+	deaf = append(deaf, w.start(1, task{Gate: true, Ignore: true, Complete: true, Linger: true})...) // keeps a connection
 	a := w.draining("a", 300*time.Millisecond)
-	w.marked(2, "start", "a")
+	w.marked(3, "start", "a")
+	w.marked(1, "completing", "a")
 	a.signal(syscall.SIGTERM)
 	if code := a.exit(); code != 1 {
 		t.Errorf("a worker that left a handler behind ended with %d, want 1", code)
 	}
-	if n := w.count("SELECT count(*) FROM run WHERE id = ANY ($1) AND status = 'running'", deaf); n != 1 {
+	if n := w.count("SELECT count(*) FROM run WHERE id = ANY ($1) AND status = 'running'", deaf); n != 2 {
 		t.Error("the run of a handler that had not stopped was given back")
 	}
 	if n := w.count("SELECT count(*) FROM worker WHERE pod = 'a'"); n != 1 {

@@ -105,6 +105,30 @@ func TestDrainGivesBackAClaimInFlight(t *testing.T) {
 	})
 }
 
+// A claim that stays silent does not outlast the drain timeout; what it did is found out before the lease goes.
+func TestDrainGivesUpASilentClaim(t *testing.T) {
+	q := newFakeQueue(t, 0)
+	q.tuning.LeaseMillis = 600_000 // statements may take ten seconds
+	inBubble(t, q, succeed, func(b *bubble) {
+		b.at(500 * time.Millisecond)
+		q.hook(q.after, "claim", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		q.mu.Lock()
+		q.runs[1] = &fakeRun{status: "pending"}
+		q.mu.Unlock()
+		b.w.claimer.wake()
+		b.at(time.Second)
+		if err := b.drain(); err != nil {
+			b.Errorf("drain: %v", err)
+		}
+		if took := time.Since(b.begin); took > 4*time.Second {
+			b.Errorf("the drain ended at %v, want soon after 1 s + 2 s", took)
+		}
+		if r := b.q.run(1); r.status != "pending" || q.count("reconcile") == 0 {
+			b.Errorf("the run is %s after %d reconciles, want it given back by one", r.status, q.count("reconcile"))
+		}
+	}, func(c *Config) { c.DrainTimeout = 2 * time.Second })
+}
+
 // S9: results are written until they are confirmed, even when the database is away as the drain begins.
 func TestDrainFlushesResults(t *testing.T) {
 	q := newFakeQueue(t, 3)

@@ -171,14 +171,12 @@ func (h *heart) lost(ctx context.Context, inc *jobs.Incarnation) time.Duration {
 	h.life.end()
 	cancelled := h.ledger.cancelAll(inc.ID, jobs.ErrLeaseLost)
 	h.log.WarnContext(ctx, "lease is gone, others may have taken over", slog.Int64("worker", inc.ID), slog.Int("cancelled", cancelled))
-	pool, _ := h.tuning.current()
 	if h.draining.Load() {
+		pool, _ := h.tuning.current()
 		return pool.Heartbeat()
 	}
-	if !h.register(ctx) {
-		return 0
-	}
-	return pool.Heartbeat()
+	h.register(ctx)
+	return 0 // the first beat says how long others' periods are
 }
 
 // register begins a new incarnation, however long the database is away; false when ctx ended first.
@@ -219,7 +217,6 @@ func (h *heart) tryRegister(ctx context.Context) error {
 	h.trouble.over(ctx, h.log)
 	h.log.InfoContext(ctx, "registered", slog.Int64("worker", inc.ID), slog.Any("tuning", inc.Tuning))
 	h.claimer.wake()
-	h.poke.set() // the first beat says how long others' periods are
 	return nil
 }
 

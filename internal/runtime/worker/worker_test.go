@@ -35,8 +35,10 @@ func TestEveryRunIsExecutedAndSettledOnce(t *testing.T) {
 // S4: the deadline counts from the send time of the last confirmed beat, whatever happens to later ones.
 func TestHandlersAreCancelledAtTheLeasesDeadline(t *testing.T) {
 	h := &blocking{}
-	inBubble(t, newFakeQueue(t, 3), h.handle, func(b *bubble) {
-		b.at(25 * time.Second) // beats at 0 and 20 s are confirmed
+	q := newFakeQueue(t, 3)
+	q.after["beat"] = func(context.Context) error { <-time.After(2 * time.Second); return nil }
+	inBubble(t, q, h.handle, func(b *bubble) {
+		b.at(25 * time.Second) // beats of 0 and 20 s are confirmed two seconds later
 		b.q.hook(b.q.before, "beat", func(context.Context) error { return errCut })
 		b.at(74*time.Second - time.Millisecond)
 		if got := h.ended(); len(got) > 0 {

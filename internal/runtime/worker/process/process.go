@@ -64,22 +64,31 @@ func Run(ctx context.Context, o Options) (err error) {
 	if !awaitSchema(ctx, o, ready) {
 		return nil
 	}
+	return o.work(ctx, ready, registry)
+}
+
+// work runs the worker on its two pools of connections.
+func (o Options) work(ctx context.Context, ready *readiness, registry *prometheus.Registry) error {
 	queue, err := o.connect(ctx, queueConns)
 	if err != nil {
 		return err
 	}
-	defer queue.Close()
-	work, err := o.connect(ctx, o.MaxConns)
+	handlers, err := o.connect(ctx, o.MaxConns)
 	if err != nil {
+		queue.Close()
 		return err
 	}
-	defer work.Close()
-	w, err := o.worker(queue, work, registry)
-	if err != nil {
-		return err
+	w, err := o.worker(queue, handlers, registry)
+	if err == nil {
+		ready.follow(w.Ready)
+		err = w.Run(ctx)
 	}
-	ready.follow(w.Ready)
-	return w.Run(ctx)
+	// A handler that has not stopped may keep a connection, and closing would wait for it for ever.
+	if !errors.Is(err, worker.ErrNotDrained) {
+		handlers.Close()
+		queue.Close()
+	}
+	return err
 }
 
 func (o Options) connect(ctx context.Context, conns int32) (*pgxpool.Pool, error) {
@@ -99,8 +108,8 @@ func (o Options) application() string {
 	return "syncline-worker/" + o.Pod
 }
 
-func (o Options) worker(queue, work *pgxpool.Pool, registry *prometheus.Registry) (*worker.Worker, error) {
-	types, tasks, err := o.Wire(work)
+func (o Options) worker(queue, handlers *pgxpool.Pool, registry *prometheus.Registry) (*worker.Worker, error) {
+	types, tasks, err := o.Wire(handlers)
 	if err != nil {
 		return nil, err
 	}

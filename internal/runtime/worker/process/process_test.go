@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"regexp"
@@ -158,9 +159,33 @@ func TestWaitsForTheSchema(t *testing.T) {
 	r.becomes("/readyz", http.StatusOK, "ok")
 	exec(t, db, "SELECT syncline.start('greet', '{}', '{}')")
 	r.becomes("/metrics", http.StatusOK, `syncline_worker_settled_runs_total{outcome="completed",pool="batch",type="greet"} 1`)
-	if n := strings.Count(r.log.String(), "waiting for the database and its schema"); n != 1 {
-		t.Errorf("the log says %d times what it waits for, want once a reason\n%s", n, r.log)
+	if n := strings.Count(r.log.String(), "no table schema_meta"); n != 1 {
+		t.Errorf("the log says %d times that there is no schema, want once\n%s", n, r.log)
 	}
+}
+
+// A pool that polls and beats once in ten minutes: only notifications and the worker's own knowledge of due times can be
+// behind what happens at once.
+func TestNotificationsAndDueTimesWakeTheWorker(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	migrate(t, db)
+	exec(t, db, `INSERT INTO syncline.pool (name, tuning) VALUES ('batch', '{"version": 1, "concurrency": 1, "wakeMode": "Notify",
+		"pollMillis": 600000, "leaseMillis": 1800000, "heartbeatMillis": 600000, "sweepMillis": 600000}')`)
+	failing := func(_ context.Context, c *jobs.Claim) (json.RawMessage, error) {
+		if c.Attempt == 1 {
+			return nil, jobs.RetryAfter(200*time.Millisecond, errors.New("not yet"))
+		}
+		return nil, nil
+	}
+	r := run(t, db.URI, failing)
+	r.becomes("/metrics", http.StatusOK, `syncline_worker_listener_connects_total{pool="batch"} 1`)
+	r.becomes("/metrics", http.StatusOK, `syncline_worker_claims_total{pool="batch",result="empty"}`)
+	exec(t, db, "SELECT syncline.start('greet', '{}', '{}')")
+	r.becomes("/metrics", http.StatusOK, `syncline_worker_settled_runs_total{outcome="completed",pool="batch",type="greet"} 1`)
+	exec(t, db, "UPDATE syncline.pool SET tuning = jsonb_set(tuning, '{concurrency}', '2'), tuning_generation = 7")
+	exec(t, db, "SELECT pg_notify('syncline_pool', 'batch')")
+	r.becomes("/metrics", http.StatusOK, `syncline_worker_tuning_generation{pool="batch"} 7`)
 }
 
 func TestWaitsWhileTheSchemaIsTooNew(t *testing.T) {
