@@ -40,7 +40,7 @@ var renderings = []rendering{
 	{"most", []string{
 		"metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.labels.team=a", "metrics.port=9443",
 		"image.repository=registry.example.com/a/b", "image.digest=sha256:" + strings.Repeat("0", 64), "imagePullSecrets[0].name=pull",
-		"worker.image=registry.example.com/worker:1", "clusterID=blue", "logLevel=debug", "extraArgs[0]=--a=b",
+		"worker.image=registry.example.com/worker:1", "worker.pullPolicy=Always", "clusterID=blue", "logLevel=debug", "extraArgs[0]=--a=b",
 		"serviceAccount.name=other", "serviceAccount.annotations.a=b", "podLabels.team=a", "podAnnotations.a=b",
 		"priorityClassName=system-cluster-critical", "nodeSelector.disk=ssd", "tolerations[0].operator=Exists",
 		"fullnameOverride=sl", "crds.keep=false",
@@ -185,9 +185,37 @@ func TestManagerMayDoWhatItsRoleSays(t *testing.T) {
 	if !becomesAllowed(t, user, "authentication.k8s.io", "tokenreviews", "create", "") {
 		t.Error("the manager may not ask who reads its metrics")
 	}
+	if !becomesAllowed(t, user, "", "events", "create", ns) {
+		t.Error("the manager may not say that it leads")
+	}
 	for _, verb := range []string{"create", "update", "patch", "delete"} {
 		if allowed(t, user, "apiextensions.k8s.io", "customresourcedefinitions", verb, "") {
 			t.Errorf("the manager may %s definitions, which it never needs", verb)
+		}
+	}
+}
+
+// TestNamespacesBoundTheRights holds the value namespaces, which switches what is watched and what may be read together.
+func TestNamespacesBoundTheRights(t *testing.T) {
+	ns, watched, other := newNamespace(t), newNamespace(t), newNamespace(t)
+	objects := render(t, ns, rendering{values: []string{"fullnameOverride=bound", "namespaces[0]=" + watched}})
+	for _, o := range objects {
+		install(t, o)
+	}
+	args := one[appsv1.Deployment](t, objects, "Deployment").Spec.Template.Spec.Containers[0].Args
+	if !slices.Contains(args, "--namespaces="+watched) {
+		t.Errorf("arguments are %q, want the namespace among them", args)
+	}
+	user := "system:serviceaccount:" + ns + ":bound-manager"
+	if !becomesAllowed(t, user, "", "secrets", "get", watched) {
+		t.Error("the manager may not read Secrets of the namespace that it watches")
+	}
+	if !becomesAllowedNamed(t, user, "", "namespaces", "get", "kube-system", "kube-system") {
+		t.Error("the manager may not read the cluster's id")
+	}
+	for _, n := range []string{other, ns, ""} {
+		if allowed(t, user, "", "secrets", "get", n) {
+			t.Errorf("the manager may read Secrets of namespace %q", n)
 		}
 	}
 }
@@ -237,7 +265,7 @@ func TestValuesReachTheManager(t *testing.T) {
 	pod := d.Spec.Template.Spec
 	want := []string{
 		"--leader-elect", "--metrics-bind-address=:9443", "--health-probe-bind-address=:8081",
-		"--worker-image=registry.example.com/worker:1", "--log-level=debug", "--cluster-id=blue", "--a=b",
+		"--worker-image=registry.example.com/worker:1", "--worker-image-pull-policy=Always", "--log-level=debug", "--cluster-id=blue", "--a=b",
 	}
 	if !slices.Equal(pod.Containers[0].Args, want) {
 		t.Errorf("arguments are %q, want %q", pod.Containers[0].Args, want)

@@ -127,19 +127,30 @@ func managerRules(t *testing.T) []rbacv1.PolicyRule {
 // becomesAllowed waits for the API server's authorizer, which learns of new bindings a moment later.
 func becomesAllowed(t *testing.T, user, group, resource, verb, ns string) bool {
 	t.Helper()
+	return becomesAllowedNamed(t, user, group, resource, verb, ns, "")
+}
+
+// becomesAllowedNamed asks for one object.
+func becomesAllowedNamed(t *testing.T, user, group, resource, verb, ns, name string) bool {
+	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
-		return allowed(t, user, group, resource, verb, ns), nil
+		return allowedNamed(t, user, group, resource, verb, ns, name), nil
 	})
 	return err == nil
 }
 
 func allowed(t *testing.T, user, group, resource, verb, ns string) bool {
 	t.Helper()
+	return allowedNamed(t, user, group, resource, verb, ns, "")
+}
+
+func allowedNamed(t *testing.T, user, group, resource, verb, ns, name string) bool {
+	t.Helper()
 	resource, sub, _ := strings.Cut(resource, "/")
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User: user, Groups: []string{"system:serviceaccounts", "system:authenticated"},
 		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Namespace: ns, Verb: verb, Group: group, Resource: resource, Subresource: sub,
+			Namespace: ns, Name: name, Verb: verb, Group: group, Resource: resource, Subresource: sub,
 		},
 	}}
 	if err := api.Create(t.Context(), review); err != nil {
