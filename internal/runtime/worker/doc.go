@@ -17,6 +17,7 @@
 //	sweeper   puts back what dead workers held
 //	tasks     named functions on a cadence
 //
-// Decisions (the lease's deadline, how many runs to ask for, what a handler's return means) are pure functions in
-// lease.go, slots.go and outcome.go; the loops gather facts for them and act on the answers.
+// Decisions (the lease's deadline, how long the contact is unbroken, how many runs to ask for) are pure, in lease.go,
+// contact.go and slots.go; what a handler's return means is decided by package jobs. The loops gather facts for them and
+// act on the answers.
 package worker

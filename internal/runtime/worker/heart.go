@@ -175,11 +175,13 @@ func (h *heart) lost(ctx context.Context, inc *jobs.Incarnation) time.Duration {
 		pool, _ := h.tuning.current()
 		return pool.Heartbeat()
 	}
-	h.register(ctx)
+	if !h.register(ctx) {
+		return forever
+	}
 	return 0 // the first beat says how long others' periods are
 }
 
-// register begins a new incarnation, however long the database is away; false when ctx ended first.
+// register begins a new incarnation, however long the database is away; false when ctx ended, or a drain began, first.
 func (h *heart) register(ctx context.Context) bool {
 	wait := reconnectBackoff()
 	for {
@@ -187,7 +189,7 @@ func (h *heart) register(ctx context.Context) bool {
 		if err == nil {
 			return true
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || h.draining.Load() {
 			return false
 		}
 		h.last.Store(&err)
