@@ -144,13 +144,12 @@ func (t *chunkTx) apply(ctx context.Context) error {
 // isolate writes changes under a savepoint. When the database refuses a value it halves them until the offenders stand
 // alone: one bad record in a chunk of n costs about 2 log2(n) tries.
 func (t *chunkTx) isolate(ctx context.Context, changes []change) error {
-	err := pgx.BeginFunc(ctx, t.tx, func(savepoint pgx.Tx) error { return t.write(ctx, savepoint, changes) })
-	pg, refused := recordFault(err)
-	if err == nil || !refused {
+	refusal, err := t.attempt(ctx, changes)
+	if refusal == nil || err != nil {
 		return err
 	}
 	if len(changes) == 1 {
-		t.refuse(changes[0], pg)
+		t.refuse(changes[0], refusal)
 		return nil
 	}
 	half := len(changes) / 2
@@ -158,6 +157,16 @@ func (t *chunkTx) isolate(ctx context.Context, changes []change) error {
 		return err
 	}
 	return t.isolate(ctx, changes[half:])
+}
+
+// attempt writes changes under a savepoint, and gives the database's refusal of a value apart from other errors.
+func (t *chunkTx) attempt(ctx context.Context, changes []change) (refusal *pgconn.PgError, err error) {
+	err = pgx.BeginFunc(ctx, t.tx, func(savepoint pgx.Tx) error { return t.write(ctx, savepoint, changes) })
+	refusal, refused := recordFault(err)
+	if refused {
+		err = nil
+	}
+	return refusal, err
 }
 
 // refuse turns a change into a failure.

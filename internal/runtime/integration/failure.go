@@ -101,7 +101,7 @@ type fault struct {
 func (f *fault) Error() string { return f.err.Error() }
 func (f *fault) Unwrap() error { return f.err }
 
-func faultf(code string, format string, args ...any) error {
+func faultf(code, format string, args ...any) error {
 	return &fault{code: code, settle: permanent, err: fmt.Errorf(format, args...)}
 }
 

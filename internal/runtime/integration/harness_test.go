@@ -271,10 +271,10 @@ func (w *world) text(sql string, args ...any) string {
 }
 
 // lines reads rows as text, columns joined by blanks.
-func (w *world) lines(sql string, args ...any) []string {
+func (w *world) lines(sql string) []string {
 	w.t.Helper()
 	joined := "SELECT concat_ws(' ', VARIADIC ARRAY(SELECT value FROM jsonb_each_text(to_jsonb(q)) ORDER BY key)) FROM (" + sql + ") AS q"
-	rows, err := w.pool.Query(w.t.Context(), joined, args...)
+	rows, err := w.pool.Query(w.t.Context(), joined)
 	if err != nil {
 		w.t.Fatal(err)
 	}

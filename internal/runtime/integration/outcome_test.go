@@ -18,24 +18,24 @@ import (
 func TestI13I15BookkeepingTellsAQuietFeedFromADeadOne(t *testing.T) {
 	w := newWorld(t)
 	book := func() string {
-		return w.text(`SELECT concat_ws(' ', last_attempt_at IS NOT NULL, last_success_at IS NOT NULL, last_change_at IS NOT NULL,
+		return w.text(`SELECT concat_ws(',', last_attempt_at IS NOT NULL, last_success_at IS NOT NULL, last_change_at IS NOT NULL,
 			consecutive_failures, last_sync_run, active_run IS NOT NULL, pending_run IS NOT NULL) FROM subscription`)
 	}
 	w.source.give(scripted{err: sourceError(source.Unauthorized)})
 	for range 2 {
 		_ = w.handle(t.Context(), w.start())
 	}
-	if got := book(); got != "t f f 2 2 f f" {
+	if got := book(); got != "t,f,f,2,2,f,f" {
 		t.Errorf("after two failures: %s", got)
 	}
 	w.source.give(page(t, ""))
 	w.sync()
-	if got := book(); got != "t t f 0 3 f f" {
+	if got := book(); got != "t,t,f,0,3,f,f" {
 		t.Errorf("after a quiet success: %s", got)
 	}
 	w.source.give(page(t, day(1), ticket("a", "one", day(1))))
 	w.sync()
-	if got := book(); got != "t t t 0 4 f f" {
+	if got := book(); got != "t,t,t,0,4,f,f" {
 		t.Errorf("after a change: %s", got)
 	}
 	changed := w.text("SELECT last_change_at::text FROM subscription")

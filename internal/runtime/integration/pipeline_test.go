@@ -55,9 +55,28 @@ func TestMemoryIsBoundedByBytes(t *testing.T) {
 func TestEmptyPagesDoNotFillTheMemoryBound(t *testing.T) {
 	w := newWorld(t)
 	w.config.MemoryBytes = 2
-	pages := make([]scripted, 20)
-	w.source.give(append(pages, page(t, day(1), ticket("a", "one", day(1))))...)
+	pages := make([]scripted, 21)
+	pages[20] = page(t, day(1), ticket("a", "one", day(1)))
+	w.source.give(pages...)
 	if got := w.sync(); got.Counts.created != 1 {
 		t.Errorf("attempt is %+v, want the record behind twenty empty pages", got)
+	}
+}
+
+func TestCheckpointOfAPageWaitsForItsLastRecord(t *testing.T) {
+	w := newWorld(t)
+	w.source.give()
+	w.sync()
+	w.exec(`CREATE FUNCTION public.disk_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF NEW.external_id < 't000004' THEN RETURN NEW; END IF;
+		RAISE EXCEPTION 'disk full' USING ERRCODE = '53100'; END $$`)
+	w.exec("CREATE TRIGGER disk_full BEFORE INSERT ON public.tickets FOR EACH ROW EXECUTE FUNCTION public.disk_full()")
+	w.config.ChunkRecords = 2
+	w.source.give(scripted{records: many(t, 6, "x"), checkpoint: day(2)})
+	if err := w.handle(t.Context(), w.start()); err == nil {
+		t.Fatal("sync succeeded on a full disk")
+	}
+	if len(w.rows()) != 4 || w.cursor() != "" {
+		t.Errorf("%d rows and cursor %q, want the four records before the failure and no cursor", len(w.rows()), w.cursor())
 	}
 }

@@ -341,7 +341,8 @@ func TestR8SourceGetsTheWholeSubscriptionAndTheOpenedCredential(t *testing.T) {
 		return w.source, nil, nil
 	}
 	w.sync()
-	if got.Now == nil || got.Credential.Token != "t0k3n" || got.ConnectionID != connectionID || got.Connection.Provider != "acme" || got.Subscription.Entity != "ticket" {
+	if got.Now == nil || got.Credential.Token != "t0k3n" || got.ConnectionID != connectionID ||
+		got.Connection.Provider != "acme" || got.Subscription.Entity != "ticket" {
 		t.Errorf("source was made of %+v", got)
 	}
 }

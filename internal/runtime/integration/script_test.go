@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -100,10 +101,7 @@ func page(t testing.TB, checkpoint string, lines ...string) scripted {
 // ticket is a record as JSON; extra is more members.
 func ticket(id, title, updated string, extra ...string) string {
 	s := fmt.Sprintf(`{"id":%q,"title":%q,"updated":%q`, id, title, updated)
-	for _, e := range extra {
-		s += "," + e
-	}
-	return s + "}"
+	return strings.Join(append([]string{s}, extra...), ",") + "}"
 }
 
 // many makes n tickets.
@@ -111,7 +109,9 @@ func many(t testing.TB, n int, title string) []any {
 	t.Helper()
 	out := make([]any, n)
 	for i := range out {
-		out[i] = map[string]any{"id": fmt.Sprintf("t%06d", i), "title": title, "updated": "2024-01-01T00:00:00Z", "amount": json.Number(fmt.Sprint(i))}
+		out[i] = map[string]any{
+			"id": fmt.Sprintf("t%06d", i), "title": title, "updated": "2024-01-01T00:00:00Z", "amount": json.Number(strconv.Itoa(i)),
+		}
 	}
 	return out
 }

@@ -68,7 +68,7 @@ func planCreate(sub spec.Subscription, t Table) Plan {
 		return refuse(problemf(s, "",
 			"schema %s does not exist and the role may not create it: CREATE SCHEMA %s, then GRANT USAGE, CREATE ON SCHEMA %s to the role of the pool",
 			Quote(s.Schema), Quote(s.Schema), Quote(s.Schema)))
-	case t.SchemaExists && !(t.MayCreateTable && t.MayUseSchema):
+	case t.SchemaExists && (!t.MayCreateTable || !t.MayUseSchema):
 		return refuse(problemf(s, "", "table %s cannot be created: GRANT USAGE, CREATE ON SCHEMA %s to the role of the pool", Name(s), Quote(s.Schema)))
 	}
 	var plan Plan

@@ -48,9 +48,9 @@ func ensure(t *testing.T, db *pgtest.DB, sub spec.Subscription) string {
 	return identity
 }
 
-func exec(t *testing.T, db *pgtest.DB, sql string, args ...any) {
+func exec(t *testing.T, db *pgtest.DB, sql string) {
 	t.Helper()
-	if _, err := db.Pool.Exec(t.Context(), sql, args...); err != nil {
+	if _, err := db.Pool.Exec(t.Context(), sql); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 }
@@ -127,23 +127,36 @@ func TestProblemsNameTableColumnTypesAndTheWayOut(t *testing.T) {
 		// wanted, found and column are compared when not empty; text is part of the message.
 		column, wanted, found, text string
 	}{
-		"column of another type": {ddl: "CREATE TABLE t (" + system + ", n text" + unique + ")",
-			column: "n", wanted: "bigint", found: "text", text: `ALTER TABLE "public"."t" ALTER COLUMN "n" TYPE bigint`},
-		"number that would be rounded": {ddl: "CREATE TABLE t (" + system + ", n numeric(10,2)" + unique + ")",
-			change: func(s *spec.Subscription) { s.Mapping[0].Type = spec.Numeric }, column: "n", wanted: "numeric", found: "numeric(10,2)"},
-		"column missing in an existing table": {ddl: "CREATE TABLE t (" + system + unique + ")", column: "n", wanted: "bigint",
-			change: func(s *spec.Subscription) { s.Sink.Management = spec.Existing }, text: `ADD COLUMN "n" bigint`},
-		"generated column": {ddl: "CREATE TABLE t (" + system + ", n bigint GENERATED ALWAYS AS (version * 2) STORED" + unique + ")",
-			column: "n", text: "is generated"},
-		"system column missing": {ddl: "CREATE TABLE t (id uuid PRIMARY KEY, n bigint)",
-			column: "connection_id", wanted: "uuid", text: "has no column connection_id"},
-		"system column of another type": {ddl: "CREATE TABLE t (" + strings.Replace(system, "version bigint", "version text", 1) + ", n bigint" + unique + ")",
-			column: "version", wanted: "bigint", found: "text"},
+		"column of another type": {
+			ddl:    "CREATE TABLE t (" + system + ", n text" + unique + ")",
+			column: "n", wanted: "bigint", found: "text", text: `ALTER TABLE "public"."t" ALTER COLUMN "n" TYPE bigint`,
+		},
+		"number that would be rounded": {
+			ddl:    "CREATE TABLE t (" + system + ", n numeric(10,2)" + unique + ")",
+			change: func(s *spec.Subscription) { s.Mapping[0].Type = spec.Numeric }, column: "n", wanted: "numeric", found: "numeric(10,2)",
+		},
+		"column missing in an existing table": {
+			ddl: "CREATE TABLE t (" + system + unique + ")", column: "n", wanted: "bigint",
+			change: func(s *spec.Subscription) { s.Sink.Management = spec.Existing }, text: `ADD COLUMN "n" bigint`,
+		},
+		"generated column": {
+			ddl:    "CREATE TABLE t (" + system + ", n bigint GENERATED ALWAYS AS (version * 2) STORED" + unique + ")",
+			column: "n", text: "is generated",
+		},
+		"system column missing": {
+			ddl:    "CREATE TABLE t (id uuid PRIMARY KEY, n bigint)",
+			column: "connection_id", wanted: "uuid", text: "has no column connection_id",
+		},
+		"system column of another type": {
+			ddl:    "CREATE TABLE t (" + strings.Replace(system, "version bigint", "version text", 1) + ", n bigint" + unique + ")",
+			column: "version", wanted: "bigint", found: "text",
+		},
 		"deleted_at not nullable": {ddl: "CREATE TABLE t (" + system + " NOT NULL, n bigint" + unique + ")", column: "deleted_at", text: "DROP NOT NULL"},
 		"no unique key":           {ddl: "CREATE TABLE t (" + system + ", n bigint)", text: "ADD UNIQUE (connection_id, external_id)"},
 		"partial unique index": {
 			ddl:  "CREATE TABLE t (" + system + ", n bigint); CREATE UNIQUE INDEX ON t (connection_id, external_id) WHERE deleted_at IS NULL",
-			text: "ADD UNIQUE (connection_id, external_id)"},
+			text: "ADD UNIQUE (connection_id, external_id)",
+		},
 		"deferrable key": {ddl: "CREATE TABLE t (" + system + ", n bigint" + unique + " DEFERRABLE)", text: "ADD UNIQUE (connection_id, external_id)"},
 		"unmapped mandatory column": {
 			ddl:    "CREATE TABLE t (" + system + ", n bigint, region text NOT NULL" + unique + ")",
@@ -227,8 +240,6 @@ func TestPlanRefusesTheEngineSchemaAndMissingPrivileges(t *testing.T) {
 
 const connection = "11111111-1111-4111-8111-111111111111"
 
-func text(s string) *string { return &s }
-
 // run sends one batch in one transaction and gives the number of rows each statement affected.
 func run(t *testing.T, db *pgtest.DB, b *pgx.Batch) []int64 {
 	t.Helper()
@@ -270,8 +281,8 @@ func TestWriterRoundTripsEveryTypeAndNull(t *testing.T) {
 	ensure(t, db, sub)
 	w := sink.NewWriter(sub, "seen")
 	full := []*string{
-		text("a'b\"c"), text("true"), text("9223372036854775807"), text("12345678901234567890.123456789"), text("2024-01-02 03:04:05.123456+00"),
-		text("2024-01-02"), text("0188e9a6-0000-7000-8000-000000000001"), text(`{"a": [1, 9007199254740993]}`),
+		new("a'b\"c"), new("true"), new("9223372036854775807"), new("12345678901234567890.123456789"), new("2024-01-02 03:04:05.123456+00"),
+		new("2024-01-02"), new("0188e9a6-0000-7000-8000-000000000001"), new(`{"a": [1, 9007199254740993]}`),
 	}
 	id1, id2 := "0188e9a6-0000-7000-8000-00000000000a", "0188e9a6-0000-7000-8000-00000000000b"
 	b := &pgx.Batch{}
@@ -289,7 +300,7 @@ func TestWriterRoundTripsEveryTypeAndNull(t *testing.T) {
 
 	b = &pgx.Batch{}
 	w.Insert(b, connection, []sink.Write{{ID: id2, ExternalID: "b", Version: 1, Fields: full}})
-	w.Remove(b, []sink.Removal{{ID: id1, Version: 2, Guard: text("2025-01-01 00:00:00+00")}})
+	w.Remove(b, []sink.Removal{{ID: id1, Version: 2, Guard: new("2025-01-01 00:00:00+00")}})
 	w.Update(b, []sink.Write{{ID: id2, Version: 7, Fields: full}})
 	if diff := cmp.Diff([]int64{0, 1, 0}, run(t, db, b)); diff != "" {
 		t.Errorf("a known key must not be inserted again, a row of another version not updated (-want +got):\n%s", diff)
