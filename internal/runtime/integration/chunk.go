@@ -31,7 +31,10 @@ func (r *run) commitChunk(ctx context.Context, c *chunk) error {
 		case err == nil:
 			r.progress = t.next
 			r.ended = t.concluded
-			return t.verdict
+			if t.tooManyBad {
+				return errTooManyBad
+			}
+			return nil
 		case refused && !careful:
 			careful = true
 		case errors.Is(err, errRaced) && races < maxRaces:
@@ -56,9 +59,10 @@ type chunkTx struct {
 	tally    counts
 	// next is the progress once this is committed.
 	next progress
-	// concluded says that the attempt was closed in this transaction, verdict why the run ends although it was committed.
+	// concluded says that the attempt was closed in this transaction.
 	concluded bool
-	verdict   error
+	// tooManyBad says that the run ends after this chunk, with the cursor held.
+	tooManyBad bool
 }
 
 // do is the transaction. Its order matters: the fence first, so that nothing is done for a claim that is lost; the rows
@@ -184,9 +188,7 @@ func (t *chunkTx) advance(ctx context.Context) error {
 	r := t.run
 	t.next.counts = r.counts.plus(t.tally)
 	t.next.chunks = r.chunks + 1
-	if r.stopRatio.exceeded(t.next.counts) {
-		t.verdict = errTooManyBad
-	}
+	t.tooManyBad = r.stopRatio.exceeded(t.next.counts)
 	cursor := cursorJSON(t.checkpoint())
 	n := t.tally
 	b := &pgx.Batch{}
@@ -202,7 +204,7 @@ func (t *chunkTx) advance(ctx context.Context) error {
 // checkpoint is the position that this chunk may store: none while a record before it is neither applied nor set aside,
 // and none in the chunk that ends a run of too many bad records.
 func (t *chunkTx) checkpoint() *source.Cursor {
-	if t.next.held || t.verdict != nil {
+	if t.next.held || t.tooManyBad {
 		return nil
 	}
 	return t.chunk.checkpoint
@@ -220,7 +222,7 @@ func exactly(n int64, otherwise error) func(pgconn.CommandTag) error {
 
 // conclude closes the attempt and ends the run with the last chunk.
 func (t *chunkTx) conclude(ctx context.Context) error {
-	if !t.chunk.last || t.verdict != nil {
+	if !t.chunk.last || t.tooManyBad {
 		return nil
 	}
 	end := drained(t.next)
