@@ -146,7 +146,7 @@ func TestS10CancelFollowsARunThatMoves(t *testing.T) {
 				answer, err = jobs.Cancel(t.Context(), q.db, run, "me", "enough")
 				return err
 			})
-			q.awaitWaiters(1)
+			q.awaitWaiter()
 			if err := test.end(tx, t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -172,7 +172,7 @@ func TestS10CancelTakesTheSideRowBeforeTheRun(t *testing.T) {
 		_, err := jobs.Cancel(t.Context(), q.db, run, "me", "enough")
 		return err
 	})
-	q.awaitWaiters(1)
+	q.awaitWaiter()
 	q.exec(`SELECT FROM run WHERE id = $1 FOR UPDATE NOWAIT`, run)
 	commit(t, tx)
 	if err := <-done; err != nil {
@@ -218,7 +218,7 @@ func TestS10ABusyRunDoesNotHoldUpItsBatch(t *testing.T) {
 		results, err = q.store.Settle(t.Context(), inc, []jobs.Settlement{completed(claims[0]), completed(busy), completed(claims[2])})
 		return err
 	})
-	q.awaitWaiters(1)
+	q.awaitWaiter()
 	if n := one[int](q, `SELECT count(*) FROM run WHERE status = 'completed'`); n != 2 {
 		t.Fatalf("%d of the runs are settled while one is busy, want 2", n)
 	}

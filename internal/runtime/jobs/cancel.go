@@ -11,13 +11,13 @@ const cancelSQL = `SELECT cancel($1, $2, $3)`
 type CancelAnswer string
 
 const (
-	// CancelDone: the run was pending and has ended.
+	// CancelDone says that the run was pending and has ended.
 	CancelDone CancelAnswer = "cancelled"
-	// CancelAsked: the run is running; its worker learns with its next beat.
+	// CancelAsked says that the run is running; its worker learns with its next beat.
 	CancelAsked CancelAnswer = "requested"
-	// CancelEnded: the run had ended before.
+	// CancelEnded says that the run had ended before.
 	CancelEnded CancelAnswer = "ended"
-	// CancelUnknown: there is no such run.
+	// CancelUnknown says that there is no such run.
 	CancelUnknown CancelAnswer = "unknown"
 )
 

@@ -143,7 +143,9 @@ func TestC3ASettleWritesWhateverGatheredInOneStatement(t *testing.T) {
 	claims := q.claim(inc, 6)
 	batch := []jobs.Settlement{
 		completed(claims[0]), completed(claims[5]), retried(claims[1], true),
-		{Claim: claims[2], Outcome: jobs.Failed, Code: "bad"}, {Claim: claims[3], Outcome: jobs.Cancelled}, {Claim: claims[4], Outcome: jobs.GivenBack},
+		{Claim: claims[2], Outcome: jobs.Failed, Code: "bad"},
+		{Claim: claims[3], Outcome: jobs.Cancelled},
+		{Claim: claims[4], Outcome: jobs.GivenBack},
 	}
 	s := q.count()
 	for i, r := range q.settle(inc, batch...) {
@@ -289,7 +291,8 @@ INSERT INTO ready (id, pool, job_type, vstart, lane) SELECT id, $2, $1, run_at, 
 	admin := q.raw.Superuser(t)
 	var updates, hot int64
 	q.await("the statistics of four updates a run", func() bool {
-		err := admin.QueryRow(t.Context(), `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = 'syncline' AND relname = 'run'`).Scan(&updates, &hot)
+		const read = `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE schemaname = 'syncline' AND relname = 'run'`
+		err := admin.QueryRow(t.Context(), read).Scan(&updates, &hot)
 		if err != nil {
 			t.Fatal(err)
 		}

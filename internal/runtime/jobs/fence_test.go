@@ -28,7 +28,9 @@ func TestS2EveryWriteOfALostClaimChangesNothing(t *testing.T) {
 	a, old, b, now := stolen(q, jobs.StartParams{})
 	for _, s := range []jobs.Settlement{
 		completed(old), retried(old, false),
-		{Claim: old, Outcome: jobs.Failed}, {Claim: old, Outcome: jobs.GivenBack}, {Claim: old, Outcome: jobs.Cancelled},
+		{Claim: old, Outcome: jobs.Failed},
+		{Claim: old, Outcome: jobs.GivenBack},
+		{Claim: old, Outcome: jobs.Cancelled},
 	} {
 		if r := q.settle(a, s)[0]; r != jobs.Lost {
 			t.Errorf("settle of a lost claim as %s answered %s, want lost", s.Outcome, r)
@@ -155,7 +157,7 @@ func TestS2ALostFenceFreesTheRowAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		lost := background(func() error { return call(tx) })
-		q.awaitWaiters(1)
+		q.awaitWaiter()
 		if err := thief.Commit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -263,7 +265,7 @@ func TestCompletionInDoubtIsWaitedOut(t *testing.T) {
 				}
 				return err
 			})
-			q.awaitWaiters(1)
+			q.awaitWaiter()
 			if err := end(tx, t.Context()); err != nil {
 				t.Fatal(err)
 			}

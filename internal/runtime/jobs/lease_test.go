@@ -117,7 +117,7 @@ func TestS3AClaimThatWaitedForTheSweepTakesNothing(t *testing.T) {
 		_, err := q.store.Claim(t.Context(), inc, 10)
 		return err
 	})
-	q.awaitWaiters(1)
+	q.awaitWaiter()
 	commit(t, sweep)
 	mustIs(t, <-claim, jobs.ErrLeaseLost, "claim")
 	q.wantPlace(run, "pending", "ready")
@@ -226,7 +226,7 @@ func TestS6ReconcileWaitsOutAClaimInFlight(t *testing.T) {
 		n, err = q.store.Reconcile(t.Context(), inc, nil)
 		return err
 	})
-	q.awaitWaiters(1)
+	q.awaitWaiter()
 	commit(t, tx)
 	if err := <-done; err != nil || n != 1 {
 		t.Fatalf("reconcile gave back %d runs, error %v, want the run of the claim it waited for", n, err)
@@ -286,8 +286,10 @@ func TestS6ALostSettleKeepsTheReceiptOfLiveRuns(t *testing.T) {
 	live := q.start(jobs.StartParams{})
 	c := q.claimOne(inc)
 	// The settle names a token that is not current, and with it, as the last one, the receipt.
-	r := one[string](q, `SELECT result FROM settle($1, ARRAY[$2::bigint], ARRAY[$3::bigint], NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-	  (SELECT array_agg(id) FROM receipt), false)`, inc.ID, c.RunID, c.Token+1)
+	r := one[string](q, `
+SELECT result FROM settle(p_worker => $1, p_runs => ARRAY[$2::bigint], p_tokens => ARRAY[$3::bigint], p_outcomes => $4, p_outputs => $4,
+  p_codes => $4, p_messages => $4, p_delays => $5, p_keep => $6, p_lanes => $5, p_receipts => (SELECT array_agg(id) FROM receipt), p_wait => false)`,
+		inc.ID, c.RunID, c.Token+1, []string(nil), []int64(nil), []bool(nil))
 	if r != "lost" {
 		t.Fatalf("settle answered %q, want lost", r)
 	}
@@ -346,7 +348,7 @@ func TestS9LeaveLocksFirstAndThenLooks(t *testing.T) {
 		removed, err = q.store.Leave(t.Context(), inc)
 		return err
 	})
-	q.awaitWaiters(1)
+	q.awaitWaiter()
 	commit(t, tx)
 	if err := <-done; err != nil || removed {
 		t.Fatalf("leave answered %v, %v though a claim in flight has left a receipt", removed, err)
@@ -367,7 +369,9 @@ func TestRegisterInsertsAMissingPoolAndKeepsADeclaredOne(t *testing.T) {
 		if inc.Tuning != want {
 			t.Errorf("tuning of %q is %+v, want %+v", name, inc.Tuning, want)
 		}
-		lease := one[int64](q, `SELECT lease_millis FROM worker WHERE id = $1 AND expires_at - started_at BETWEEN '0' AND (lease_millis + 1000) * interval '1 ms'`, inc.ID)
+		lease := one[int64](q, `
+SELECT lease_millis FROM worker
+WHERE id = $1 AND expires_at - started_at BETWEEN '0' AND (lease_millis + 1000) * interval '1 ms'`, inc.ID)
 		if lease != want.LeaseMillis {
 			t.Errorf("lease in %q is %d ms, want %d", name, lease, want.LeaseMillis)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -35,7 +34,7 @@ type queue struct {
 	store *jobs.Store
 }
 
-func newQueue(t testing.TB, opts ...schema.Option) *queue {
+func newQueue(t testing.TB) *queue {
 	t.Helper()
 	db := pgtest.NewDB(t)
 	conn, err := pgx.Connect(t.Context(), db.URI)
@@ -47,7 +46,7 @@ func newQueue(t testing.TB, opts ...schema.Option) *queue {
 		t.Fatalf("migrate: %v", err)
 	}
 	q := &queue{t: t, uri: db.URI, raw: db}
-	q.db, err = schema.Connect(t.Context(), q.address, "syncline", 20, opts...)
+	q.db, err = schema.Connect(t.Context(), q.address, "syncline", 20)
 	if err != nil {
 		t.Fatalf("connect the pool: %v", err)
 	}
@@ -215,10 +214,10 @@ func (q *queue) waiters() int {
 	return one[int](q, `SELECT count(*)::int FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.datname = current_database() AND NOT l.granted`)
 }
 
-// awaitWaiters returns when n sessions wait for a lock: then the statement under test is where the test wants it.
-func (q *queue) awaitWaiters(n int) {
+// awaitWaiter returns when a session waits for a lock: then the statement under test is where the test wants it.
+func (q *queue) awaitWaiter() {
 	q.t.Helper()
-	q.await(fmt.Sprintf("%d sessions wait for a lock", n), func() bool { return q.waiters() >= n })
+	q.await("a session waits for a lock", func() bool { return q.waiters() > 0 })
 }
 
 // await polls the database until something holds.

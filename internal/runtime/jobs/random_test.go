@@ -51,7 +51,7 @@ const (
 type history struct {
 	*queue
 	seed uint64
-	stop context.Context //nolint:containedctx // ends the actors of one test
+	stop context.Context // ends the actors of one test
 
 	mu      sync.Mutex
 	settled map[jobs.Held]int // settles of each claim that were answered done and completed the run
@@ -328,7 +328,8 @@ func (h *history) verdict() {
 	h.await("no receipts, holds, lanes or workers are left over", func() bool {
 		h.exec(`UPDATE worker SET expires_at = clock_timestamp() - interval '1 ms'`)
 		h.sweep()
-		return one[int](h.queue, `SELECT (SELECT count(*) FROM receipt) + (SELECT count(*) FROM lane_hold) + (SELECT count(*) FROM lane) + (SELECT count(*) FROM worker)`) == 0
+		return one[bool](h.queue, `
+SELECT NOT EXISTS (SELECT FROM receipt) AND NOT EXISTS (SELECT FROM lane_hold) AND NOT EXISTS (SELECT FROM lane) AND NOT EXISTS (SELECT FROM worker)`)
 	})
 	h.check()
 	rows, err := h.db.Query(h.t.Context(), `SELECT r.id, r.settled_token, (SELECT count(*) FROM effect e WHERE e.run = r.id),

@@ -48,13 +48,13 @@ type Settlement struct {
 type SettleResult int
 
 const (
-	// Done: the settlement was written by this call.
+	// Done says that the settlement was written by this call.
 	Done SettleResult = iota
-	// Already: this claim had settled the run before, by a settle whose reply was lost or by Complete.
+	// Already says that this claim had settled the run before, by a settle whose reply was lost or by Complete.
 	Already
-	// Lost: the claim does not hold the run any more. The result is to be dropped.
+	// Lost says that the claim does not hold the run any more: the result is to be dropped.
 	Lost
-	// Busy: a transaction of the handler still holds the run's row. The run is still held; settle it again.
+	// Busy says that a transaction of the handler still holds the run's row. The run is still held; settle it again.
 	Busy
 )
 

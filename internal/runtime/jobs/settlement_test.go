@@ -17,33 +17,77 @@ import (
 func TestSettleDecision(t *testing.T) {
 	t.Parallel()
 	boom := errors.New("boom")
+	completed := Settlement{Outcome: Completed, Output: []byte(`{}`)}
+	retried := Settlement{Outcome: Retried, Code: "error", Message: "boom", KeepLane: true}
+	failed := Settlement{Outcome: Failed, Code: "error", Message: "boom"}
+	snoozed := Settlement{Outcome: Snoozed, Code: "snoozed", Message: "snoozed: quota", Delay: time.Hour, KeepLane: true}
+	once := TypeConfig{Retry: RetryPolicy{MaxAttempts: 1}}
 	for name, test := range map[string]struct {
 		config     TypeConfig
 		claim      *Claim
 		err, cause error
 		want       Settlement
 	}{
-		"success":                      {want: Settlement{Outcome: Completed, Output: []byte(`{}`)}},
-		"success though draining":      {cause: ErrDraining, want: Settlement{Outcome: Completed, Output: []byte(`{}`)}},
-		"success though cancelled":     {cause: &CancelRequested{}, want: Settlement{Outcome: Completed, Output: []byte(`{}`)}},
-		"failure with attempts left":   {err: boom, want: Settlement{Outcome: Retried, Code: "error", Message: "boom", KeepLane: true}},
-		"lane released on retry":       {config: TypeConfig{ReleaseLaneOnRetry: true}, err: boom, want: Settlement{Outcome: Retried, Code: "error", Message: "boom"}},
-		"last attempt of the default":  {claim: &Claim{Attempt: DefaultMaxAttempts}, err: boom, want: Settlement{Outcome: Failed, Code: "error", Message: "boom"}},
-		"last attempt of the type":     {config: TypeConfig{Retry: RetryPolicy{MaxAttempts: 1}}, err: boom, want: Settlement{Outcome: Failed, Code: "error", Message: "boom"}},
-		"the run's own attempts":       {config: TypeConfig{Retry: RetryPolicy{MaxAttempts: 1}}, claim: &Claim{Attempt: 2, MaxAttempts: 3}, err: boom, want: Settlement{Outcome: Retried, Code: "error", Message: "boom", KeepLane: true}},
-		"last of the run's own":        {claim: &Claim{Attempt: 1, MaxAttempts: 1}, err: boom, want: Settlement{Outcome: Failed, Code: "error", Message: "boom"}},
-		"permanent":                    {err: Permanent("gone", boom), want: Settlement{Outcome: Failed, Code: "gone", Message: "boom"}},
-		"permanent, wrapped":           {err: fmt.Errorf("sync: %w", Permanent("gone", boom)), want: Settlement{Outcome: Failed, Code: "gone", Message: "sync: boom"}},
-		"snoozed":                      {err: Snooze(time.Hour, "quota"), want: Settlement{Outcome: Snoozed, Code: "snoozed", Message: "snoozed: quota", Delay: time.Hour, KeepLane: true}},
-		"snoozed on the last attempt":  {claim: &Claim{Attempt: 99}, err: Snooze(time.Hour, "quota"), want: Settlement{Outcome: Snoozed, Code: "snoozed", Message: "snoozed: quota", Delay: time.Hour, KeepLane: true}},
-		"given back":                   {err: GiveBack(boom), want: Settlement{Outcome: GivenBack, Code: "given_back", Message: "given back: boom", Delay: GiveBackDelay}},
-		"retry after":                  {err: RetryAfter(time.Hour, boom), want: Settlement{Outcome: Retried, Code: "error", Message: "boom", Delay: time.Hour, KeepLane: true}},
-		"retry after, no attempt left": {claim: &Claim{Attempt: 99}, err: RetryAfter(time.Hour, boom), want: Settlement{Outcome: Failed, Code: "error", Message: "boom"}},
-		"S9 drained":                   {err: context.Canceled, cause: ErrDraining, want: Settlement{Outcome: GivenBack, Code: "stopped", Message: "worker is draining"}},
-		"S9 drained, permanent":        {err: Permanent("gone", boom), cause: ErrDraining, want: Settlement{Outcome: GivenBack, Code: "stopped", Message: "worker is draining"}},
-		"S9 fenced":                    {err: context.Canceled, cause: ErrLeaseLost, want: Settlement{Outcome: GivenBack, Code: "stopped", Message: "lease lost"}},
-		"deadline":                     {err: context.Canceled, cause: ErrDeadline, want: Settlement{Outcome: TimedOut, Code: "deadline", Message: "context canceled"}},
-		"cancelled":                    {err: context.Canceled, cause: &CancelRequested{By: "me", Reason: "enough"}, want: Settlement{Outcome: Cancelled, Code: "cancelled", Message: `cancel requested by "me": enough`}},
+		"success":                    {want: completed},
+		"success though draining":    {cause: ErrDraining, want: completed},
+		"success though cancelled":   {cause: &CancelRequested{}, want: completed},
+		"failure with attempts left": {err: boom, want: retried},
+		"lane released on retry": {
+			config: TypeConfig{ReleaseLaneOnRetry: true}, err: boom,
+			want: Settlement{Outcome: Retried, Code: "error", Message: "boom"},
+		},
+		"last attempt of the default": {claim: &Claim{Attempt: DefaultMaxAttempts}, err: boom, want: failed},
+		"last attempt of the type":    {config: once, err: boom, want: failed},
+		"the run's own attempts": {
+			config: once, claim: &Claim{Attempt: 2, MaxAttempts: 3}, err: boom,
+			want: retried,
+		},
+		"last of the run's own": {claim: &Claim{Attempt: 1, MaxAttempts: 1}, err: boom, want: failed},
+		"permanent": {
+			err:  Permanent("gone", boom),
+			want: Settlement{Outcome: Failed, Code: "gone", Message: "boom"},
+		},
+		"permanent, wrapped": {
+			err:  fmt.Errorf("sync: %w", Permanent("gone", boom)),
+			want: Settlement{Outcome: Failed, Code: "gone", Message: "sync: boom"},
+		},
+		"snoozed": {err: Snooze(time.Hour, "quota"), want: snoozed},
+		"snoozed on the last attempt": {
+			claim: &Claim{Attempt: 99}, err: Snooze(time.Hour, "quota"),
+			want: snoozed,
+		},
+		"given back": {
+			err:  GiveBack(boom),
+			want: Settlement{Outcome: GivenBack, Code: "given_back", Message: "given back: boom", Delay: GiveBackDelay},
+		},
+		"retry after": {
+			err:  RetryAfter(time.Hour, boom),
+			want: Settlement{Outcome: Retried, Code: "error", Message: "boom", Delay: time.Hour, KeepLane: true},
+		},
+		"retry after, no attempt left": {
+			claim: &Claim{Attempt: 99}, err: RetryAfter(time.Hour, boom),
+			want: failed,
+		},
+		"S9 drained": {
+			err: context.Canceled, cause: ErrDraining,
+			want: Settlement{Outcome: GivenBack, Code: "stopped", Message: "worker is draining"},
+		},
+		"S9 drained, permanent": {
+			err: Permanent("gone", boom), cause: ErrDraining,
+			want: Settlement{Outcome: GivenBack, Code: "stopped", Message: "worker is draining"},
+		},
+		"S9 fenced": {
+			err: context.Canceled, cause: ErrLeaseLost,
+			want: Settlement{Outcome: GivenBack, Code: "stopped", Message: "lease lost"},
+		},
+		"deadline": {
+			err: context.Canceled, cause: ErrDeadline,
+			want: Settlement{Outcome: TimedOut, Code: "deadline", Message: "context canceled"},
+		},
+		"cancelled": {
+			err: context.Canceled, cause: &CancelRequested{By: "me", Reason: "enough"},
+			want: Settlement{Outcome: Cancelled, Code: "cancelled", Message: `cancel requested by "me": enough`},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

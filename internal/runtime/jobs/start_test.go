@@ -38,6 +38,7 @@ func TestAClaimCarriesWhatStartWasGiven(t *testing.T) {
 func TestStartRefusesWhatItDoesNotTake(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
+	const nowhere = `pool "nowhere" does not exist in schema "syncline"; create a JobPool with that poolName, start a worker with --pool, or use one of: p`
 	for name, test := range map[string]struct{ jobType, options, want string }{
 		"unknown option":      {"work", `{"pool":"p","prio":1,"when":2}`, `unknown option "prio", "when"; known are: pool, priority, `},
 		"no type":             {"", `{"pool":"p"}`, `job_type is empty`},
@@ -53,7 +54,7 @@ func TestStartRefusesWhatItDoesNotTake(t *testing.T) {
 		"tags hold a number":  {"work", `{"pool":"p","tags":{"a":1}}`, `want an object whose values are texts`},
 		"trigger source":      {"work", `{"pool":"p","trigger_source":"moon"}`, `"trigger_source" is "moon", want manual, schedule, event or parent`},
 		"parent is not there": {"work", `{"pool":"p","parent":4711}`, `there is no run 4711`},
-		"unknown pool":        {"work", `{"pool":"nowhere"}`, `pool "nowhere" does not exist in schema "syncline"; create a JobPool with that poolName, start a worker with --pool, or use one of: p`},
+		"unknown pool":        {"work", `{"pool":"nowhere"}`, nowhere},
 		"no pool":             {"work", `{}`, `no pool for job type "work": no worker has registered the type yet; name one with the option "pool"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -70,7 +70,10 @@ func TestS5TheSweepJudgesByTheOwnersExpiryOnly(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	slow, fast := q.register(), q.register()
-	q.exec(`UPDATE worker SET lease_millis = 60000, expires_at = clock_timestamp() + interval '1 minute', started_at = clock_timestamp() - interval '1 day' WHERE id = $1`, slow.ID)
+	q.exec(`
+UPDATE worker
+SET lease_millis = 60000, expires_at = clock_timestamp() + interval '1 minute', started_at = clock_timestamp() - interval '1 day'
+WHERE id = $1`, slow.ID)
 	q.expire(fast)
 	if r := q.sweep(); r.Workers != 1 {
 		t.Fatalf("sweep removed %d workers, want the expired one", r.Workers)

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -22,6 +23,9 @@ const (
 	// MaxIdleInTransaction is the longest that a transaction of a runtime connection may idle.
 	MaxIdleInTransaction = time.Minute
 )
+
+// errURI does not hold the parser's error, which may quote the password.
+var errURI = errors.New("parse the database URI: it is not a PostgreSQL connection string")
 
 // Option changes a connection.
 type Option func(*settings)
@@ -80,7 +84,7 @@ func Connect(ctx context.Context, uri func() (string, error), schemaName string,
 	}
 	cfg, err := pgxpool.ParseConfig(text)
 	if err != nil {
-		return nil, fmt.Errorf("parse the database URI: it is not a PostgreSQL connection string")
+		return nil, errURI
 	}
 	set := newSettings(opts)
 	cfg.MaxConns = maxConns
@@ -114,7 +118,7 @@ func (s settings) config(uri func() (string, error), schemaName string) (*pgx.Co
 	}
 	cfg, err := pgx.ParseConfig(text)
 	if err != nil {
-		return nil, fmt.Errorf("parse the database URI: it is not a PostgreSQL connection string")
+		return nil, errURI
 	}
 	s.tune(cfg, schemaName)
 	return cfg, nil

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -16,11 +17,11 @@ const maxName = 50
 func ValidName(schemaName string) error {
 	switch {
 	case schemaName == "":
-		return fmt.Errorf("schema name is empty")
+		return errors.New("schema name is empty")
 	case len(schemaName) > maxName:
 		return fmt.Errorf("schema name %q has %d bytes, want at most %d", schemaName, len(schemaName), maxName)
 	case strings.ContainsRune(schemaName, 0):
-		return fmt.Errorf("schema name holds a NUL byte")
+		return errors.New("schema name holds a NUL byte")
 	case strings.HasPrefix(schemaName, "pg_"):
 		return fmt.Errorf("schema name %q begins with pg_, which PostgreSQL keeps for itself", schemaName)
 	}

@@ -24,8 +24,10 @@ func shape(t *testing.T, conn *pgx.Conn, name string) []string {
 	rows, err := conn.Query(t.Context(), `
 SELECT format('column %s.%s %s %s', table_name, column_name, data_type, column_default) FROM information_schema.columns WHERE table_schema = $1
 UNION ALL SELECT format('index %s', regexp_replace(indexdef, ' ON .*\.', ' ON ')) FROM pg_indexes WHERE schemaname = $1
-UNION ALL SELECT format('function %s %s %s', p.oid::regprocedure::text, md5(p.prosrc), p.proconfig) FROM pg_proc p WHERE p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)
-UNION ALL SELECT format('options %s %s', relname, reloptions) FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND reloptions IS NOT NULL
+UNION ALL SELECT format('function %s %s %s', p.oid::regprocedure::text, md5(p.prosrc), p.proconfig)
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $1
+UNION ALL SELECT format('options %s %s', relname, reloptions)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND reloptions IS NOT NULL
 ORDER BY 1`, name)
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +126,8 @@ func TestMigrationsAtOnceRunOneAfterTheOther(t *testing.T) {
 	if a, b := shape(t, conn, "syncline"), shape(t, conn, "other"); len(a) != len(b) {
 		t.Fatalf("two schemas made at once have %d and %d parts", len(a), len(b))
 	}
-	if n := one[int](t, conn, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`); n != 0 {
+	if n := one[int](t, conn, `
+SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE l.locktype = 'advisory' AND d.datname = current_database()`); n != 0 {
 		t.Fatalf("%d advisory locks are left", n)
 	}
 }
