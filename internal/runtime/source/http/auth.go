@@ -4,7 +4,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -16,8 +18,8 @@ import (
 type authorization struct {
 	// header is the value of Authorization, empty for none.
 	header string
-	// cutter replaces the credential, in each form that it could come back in, by a mark.
-	cutter *strings.Replacer
+	// secrets are the forms of the credential that no message may hold.
+	secrets []string
 }
 
 func newAuthorization(kind spec.AuthKind, c spec.Credential) (authorization, error) {
@@ -56,21 +58,34 @@ func basic(user, password string) (authorization, error) {
 }
 
 func newSecret(header string, secrets ...string) authorization {
-	var pairs []string
+	a := authorization{header: header}
 	for _, s := range secrets {
-		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s)} {
-			if form != "" {
-				pairs = append(pairs, form, "[credential]")
-			}
+		if s != "" {
+			a.secrets = append(a.secrets, plainForm(s))
 		}
 	}
-	return authorization{header: header, cutter: strings.NewReplacer(pairs...)}
+	return a
 }
 
-// cut removes the credential from a text that an upstream had a hand in.
-func (a authorization) cut(s string) string {
-	if a.cutter == nil {
-		return s
+// holds reports whether s holds a secret of at least that many bytes, in whatever case and encoding for URLs.
+func (a authorization) holds(s string, least int) bool {
+	s = plainForm(s)
+	return slices.ContainsFunc(a.secrets, func(secret string) bool {
+		return len(secret) >= least && strings.Contains(s, secret)
+	})
+}
+
+// escapePattern is one byte in percent-encoding.
+var escapePattern = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+// plainForm undoes what an upstream may do to a text when it gives it back: it is in lower case, percent-encoding is
+// resolved, twice, and a plus sign is a blank.
+func plainForm(s string) string {
+	for range 2 {
+		s = escapePattern.ReplaceAllStringFunc(s, func(e string) string {
+			b, _ := strconv.ParseUint(e[1:], 16, 8) // two digits
+			return string([]byte{byte(b)})
+		})
 	}
-	return a.cutter.Replace(s)
+	return strings.ToLower(strings.ReplaceAll(s, "+", " "))
 }

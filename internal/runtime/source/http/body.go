@@ -3,6 +3,7 @@ package http
 import (
 	"errors"
 	"io"
+	"math"
 	"mime"
 	nethttp "net/http"
 	"strings"
@@ -17,6 +18,9 @@ const (
 	bytesPerValue = 16
 	// fewValues are allowed whatever the bound.
 	fewValues = 1024
+	// valueMemory and objectMemory are what a value and an object take once decoded, besides their text, in bytes:
+	// measured on 64 bits from lists of digits to objects of twelve fields, and never less than what those took.
+	valueMemory, objectMemory = 40, 256
 )
 
 // bounds are what a page may still take, in bytes after decompression.
@@ -26,48 +30,71 @@ type bounds struct {
 	run int64
 }
 
-// readBody decodes the JSON of an answer. It reads at most one byte more than allowed, whatever the headers claim.
-func readBody(resp *nethttp.Response, b bounds) (body any, size int64, err error) {
-	if err := checkType(resp.Header); err != nil {
-		return nil, 0, err
-	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, min(b.page, b.run)+1))
-	switch size = int64(len(data)); {
-	case size > b.page:
-		return nil, size, fail(source.LimitExceeded, "the page is larger than maxPageBytes (%d)", b.page)
-	case size > b.run:
-		return nil, size, fail(source.LimitExceeded, "the pages of this run are together larger than maxRunBytes")
-	case err != nil:
-		return nil, size, err
-	case size == 0:
-		return nil, 0, fail(source.Transient, "the answer is empty")
-	}
-	if most := max(b.page/bytesPerValue, fewValues); countValues(data, most) > most {
-		return nil, size, fail(source.LimitExceeded,
-			"the page has more than %d JSON values: ask for fewer records, or raise maxPageBytes (%d), of which each value counts %d", most, b.page, bytesPerValue)
-	}
-	body, err = mapping.Decode(data)
-	if err != nil {
-		return nil, size, undecodable(err)
-	}
-	return body, size, nil
+// content is a decoded body.
+type content struct {
+	body any
+	// size is that of the text, memory an estimate of what the decoded form takes, in bytes.
+	size, memory int64
 }
 
-// countValues counts names and values by what separates them outside of strings, and stops soon after most.
-func countValues(data []byte, most int64) int64 {
-	var n int64
+// readBody decodes the JSON of an answer. It reads at most one byte more than allowed, whatever the headers claim.
+func readBody(resp *nethttp.Response, b bounds) (content, error) {
+	if err := checkType(resp.Header); err != nil {
+		return content{}, err
+	}
+	data, err := readBounded(resp.Body, b)
+	if err != nil {
+		return content{}, err
+	}
+	most := max(b.page/bytesPerValue, fewValues)
+	values, objects := countValues(data, most)
+	if values > most {
+		return content{}, fail(source.LimitExceeded,
+			"the page has more than %d JSON values: ask for fewer records, or raise maxPageBytes (%d), of which each value counts %d", most, b.page, bytesPerValue)
+	}
+	body, err := mapping.Decode(data)
+	if err != nil {
+		return content{}, undecodable(err)
+	}
+	size := int64(len(data))
+	return content{body: body, size: size, memory: size + valueMemory*values + objectMemory*objects}, nil
+}
+
+func readBounded(body io.Reader, b bounds) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(body, min(b.page, b.run, math.MaxInt64-1)+1))
+	switch size := int64(len(data)); {
+	case size > b.page:
+		return nil, fail(source.LimitExceeded, "the page is larger than maxPageBytes (%d)", b.page)
+	case size > b.run:
+		return nil, fail(source.LimitExceeded, "the pages of this run are together larger than maxRunBytes")
+	case err != nil:
+		return nil, err
+	case size == 0:
+		return nil, fail(source.Transient, "the answer is empty")
+	}
+	return data, nil
+}
+
+// countValues counts names and values by what separates them outside of strings, and objects by their brace. It stops
+// soon after most.
+func countValues(data []byte, most int64) (values, objects int64) {
 	inString := false
-	for i := 0; i < len(data) && n <= most; i++ {
+	for i := 0; i < len(data) && values <= most; i++ {
 		switch c := data[i]; {
 		case c == '"':
 			inString = !inString
-		case inString && c == '\\':
-			i++
-		case !inString && (c == ',' || c == ':' || c == '[' || c == '{'):
-			n++
+		case inString:
+			if c == '\\' {
+				i++
+			}
+		case c == '{':
+			objects++
+			values++
+		case c == ',' || c == ':' || c == '[':
+			values++
 		}
 	}
-	return n
+	return values, objects
 }
 
 // undecodable tells an answer that broke off, which may come whole the next time, from one that never was JSON. The
@@ -84,7 +111,9 @@ func checkType(h nethttp.Header) error {
 		return fail(source.BadAnswer, "the answer is compressed in a way that was not asked for")
 	}
 	if t := h.Get("Content-Type"); t != "" && !isJSON(t) {
-		return fail(source.BadAnswer, "the answer is not JSON but %s: check the base URL and the path", typeName(t))
+		return &source.Error{Class: source.BadAnswer, Err: &echoError{
+			before: "the answer is not JSON but ", given: typeName(t), after: ": check the base URL and the path",
+		}}
 	}
 	return nil
 }

@@ -5,13 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	nethttp "net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -30,8 +28,9 @@ const (
 	maxRedirects = 5
 	// maxHeaderBytes bounds the headers of an answer.
 	maxHeaderBytes = 256 << 10
-	// maxDrain is how much of a refused answer is read to keep its connection.
-	maxDrain = 64 << 10
+	// maxTurn is the longest wait for the connection's own rate limit, which is at least one request in 1000 s. A walk
+	// that gave up sooner would begin again and get no further.
+	maxTurn = time.Hour
 )
 
 // client sends requests to one origin. It is safe for concurrent use.
@@ -58,8 +57,7 @@ type call struct {
 
 // answer is a page as it came.
 type answer struct {
-	body any
-	size int64
+	content
 	// links are the Link headers, at is the URL that they are relative to.
 	links []string
 	at    *url.URL
@@ -128,15 +126,16 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // once sends the request and follows redirects inside the origin.
-func (c *client) once(parent context.Context, q call) (*answer, *source.Error) {
-	ctx, cancel := context.WithTimeout(parent, c.timeout)
-	defer cancel()
+func (c *client) once(ctx context.Context, q call) (*answer, *source.Error) {
 	at := q.url
 	for range maxRedirects + 1 {
+		if err := c.limit(ctx); err != nil {
+			return nil, err
+		}
 		next, a, err := c.send(ctx, at, q)
 		switch {
-		case err != nil && parent.Err() != nil:
-			return nil, interrupted(parent)
+		case err != nil && ctx.Err() != nil:
+			return nil, interrupted(ctx)
 		case err != nil:
 			return nil, c.explain(err)
 		case next == nil:
@@ -147,42 +146,53 @@ func (c *client) once(parent context.Context, q call) (*answer, *source.Error) {
 	return nil, fail(source.BadAnswer, "more than %d redirects", maxRedirects)
 }
 
-// send makes one exchange. It gives either the target of a redirect or the answer.
-func (c *client) send(ctx context.Context, at *url.URL, q call) (*url.URL, *answer, error) {
-	if err := c.limit(ctx); err != nil {
-		return nil, nil, err
+// limit waits for the connection's own rate limit, before the timeout of the request begins: with few requests per
+// second the one would use up the other.
+func (c *client) limit(ctx context.Context) *source.Error {
+	if c.limiter == nil {
+		return nil
 	}
+	turn := c.limiter.Reserve()
+	wait := turn.Delay()
+	deadline, bounded := ctx.Deadline()
+	if wait > maxTurn || bounded && time.Until(deadline) < wait {
+		turn.Cancel()
+		return &source.Error{
+			Class: source.RateLimited, RetryAfter: min(wait, maxRetryAfter),
+			Err: errors.New("the connection's own rate limit leaves no room before the deadline, or within an hour"),
+		}
+	}
+	if wait > 0 && c.sleep(ctx, wait) != nil {
+		turn.Cancel()
+		return interrupted(ctx)
+	}
+	return nil
+}
+
+// send makes one exchange. It gives either the target of a redirect or the answer. The body of any other answer is
+// closed unread: to read it would keep the connection, and let the upstream keep us.
+func (c *client) send(parent context.Context, at *url.URL, q call) (*url.URL, *answer, error) {
+	ctx, cancel := context.WithTimeout(parent, c.timeout)
+	defer cancel()
 	resp, err := c.transport.RoundTrip(c.request(ctx, at, q.header))
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if isRedirect(resp.StatusCode) {
-		drain(resp.Body)
 		next, err := c.redirect(at, resp.Header.Get("Location"))
 		return next, nil, err
 	}
 	if err := classify(resp.StatusCode, resp.Header, q.resumed, c.now()); err != nil {
-		drain(resp.Body)
 		return nil, nil, err
 	}
-	body, size, err := readBody(resp, q.bounds)
+	body, err := readBody(resp, q.bounds)
 	if err != nil {
 		return nil, nil, err
 	}
 	return nil, &answer{
-		body: body, size: size, links: resp.Header.Values("Link"), at: at, asOf: answeredAt(resp.Header, c.now()),
+		content: body, links: resp.Header.Values("Link"), at: at, asOf: answeredAt(resp.Header, c.now()),
 	}, nil
-}
-
-func (c *client) limit(ctx context.Context) error {
-	if c.limiter == nil {
-		return nil
-	}
-	if err := c.limiter.Wait(ctx); err != nil && ctx.Err() == nil {
-		return fail(source.RateLimited, "the connection's own rate limit leaves no room before the deadline")
-	}
-	return nil // a cancelled context fails the exchange that follows
 }
 
 // request is built for a URL that is on the base's origin: nothing else may carry the credential.
@@ -196,8 +206,6 @@ func (c *client) request(ctx context.Context, at *url.URL, header nethttp.Header
 	}
 	return r
 }
-
-func drain(body io.Reader) { _, _ = io.CopyN(io.Discard, body, maxDrain) }
 
 func isRedirect(status int) bool {
 	return slices.Contains([]int{
@@ -220,8 +228,10 @@ func (c *client) resolve(at *url.URL, ref, what string) (*url.URL, error) {
 		return nil, fail(source.BadAnswer, "the target of the %s is not a URL", what)
 	}
 	if !request.SameOrigin(c.base, u) {
-		return nil, fail(source.Refused, "the %s leads to %s, and requests stay on %s: set the base URL to where the API really is",
-			what, request.Origin(u), request.Origin(c.base))
+		return nil, &source.Error{Class: source.Refused, Err: &echoError{
+			before: "the " + what + " leads to ", given: request.Origin(u),
+			after: ", and requests stay on " + request.Origin(c.base) + ": set the base URL to where the API really is",
+		}}
 	}
 	u.Fragment, u.RawFragment = "", ""
 	return u, nil
@@ -247,7 +257,7 @@ func (c *client) describe(err error) error {
 		return e
 	}
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return e
+		return &echoError{before: "the certificate is refused: ", given: e.Error()}
 	}
 	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return e
@@ -258,23 +268,4 @@ func (c *client) describe(err error) error {
 func isTimeout(err error) bool {
 	e, ok := errors.AsType[net.Error](err)
 	return errors.Is(err, context.DeadlineExceeded) || ok && e.Timeout()
-}
-
-// located names the request in an error, and has the last look at its message: whatever an upstream had a hand in, no
-// credential leaves through it.
-func (c *client) located(err error, at *url.URL) error {
-	err = fmt.Errorf("GET %s: %w", name(at), err)
-	if text := c.auth.cut(err.Error()); text != err.Error() {
-		return errors.New(text)
-	}
-	return err
-}
-
-// name is a URL for messages: with the names of its query parameters, without their values.
-func name(u *url.URL) string {
-	text := u.Scheme + "://" + u.Host + u.EscapedPath()
-	if names := slices.Sorted(maps.Keys(u.Query())); len(names) > 0 {
-		text += "?" + strings.Join(names, "&")
-	}
-	return text
 }

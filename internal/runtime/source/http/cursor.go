@@ -92,7 +92,7 @@ func (t *tokenTracker) checkpoint(drained bool) (*source.Cursor, error) {
 		return nil, nil
 	case t.token != "":
 		return &source.Cursor{Kind: kindToken, Value: t.token}, nil
-	case t.from != nil && !t.records: // nothing new: some servers then give no new token either
+	case !t.records: // nothing new: some servers then give no new token, or not yet a first one
 		return nil, nil
 	}
 	return nil, fail(source.BadAnswer, "no answer of the walk has a token at %q", t.field)
@@ -106,6 +106,7 @@ type timeTracker struct {
 	stored    *source.Cursor
 	from      time.Time // the stored position, zero for none
 
+	pages  int       // observed
 	newest time.Time // of all records seen
 	asOf   time.Time // the upstream's clock: nothing that it has not reached is covered
 	seen   bool      // a record was seen
@@ -113,6 +114,8 @@ type timeTracker struct {
 
 	previous time.Time // the last record's time since the lower bound last moved
 	lowest   time.Time // the first record's time in the page observed last
+	bound    time.Time // the lower bound that the walk itself chose last, in whole seconds, zero for none
+	moved    bool      // records may have moved up while they were read without order
 }
 
 func (t *timeTracker) start() (*string, error) {
@@ -130,10 +133,12 @@ func (t *timeTracker) start() (*string, error) {
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
 func (t *timeTracker) observe(_ any, records []any, asOf time.Time) error {
-	// Without order, a record that was read early may have changed since: only the first answer's clock is safe.
-	if t.ascending || t.asOf.IsZero() {
-		t.asOf = asOf
+	// Without order, a record that was read early may have changed since: only the first answer's clock is safe. A
+	// record that changes later in the same second may show the second alone.
+	if t.ascending || t.pages == 0 {
+		t.asOf = asOf.Truncate(time.Second)
 	}
+	t.pages++
 	t.lowest = time.Time{}
 	for i, r := range records {
 		if err := t.observeRecord(i, r); err != nil {
@@ -161,6 +166,16 @@ func (t *timeTracker) observeRecord(i int, record any) error {
 		return fail(source.Misordered, "record %d of the page has %s in %q after %s: have the request sort by that field, ascending, or set order to None",
 			i+1, at.Format(time.RFC3339Nano), t.spec.From, t.previous.Format(time.RFC3339Nano))
 	}
+	if at.Before(t.bound) {
+		return fail(source.BadAnswer, "record %d of the page has %s in %q, but %s and later was asked for: the upstream ignores {cursor}, or reads it in another way",
+			i+1, at.Format(time.RFC3339Nano), t.spec.From, t.bound.Format(time.RFC3339Nano))
+	}
+	t.place(at)
+	return nil
+}
+
+// place takes note of a record's time.
+func (t *timeTracker) place(at time.Time) {
 	t.previous = at
 	if t.lowest.IsZero() {
 		t.lowest = at
@@ -168,7 +183,10 @@ func (t *timeTracker) observeRecord(i int, record any) error {
 	if at.After(t.newest) {
 		t.newest = at
 	}
-	return nil
+	// Behind the first page, what is as new as the walk may have left a place on a page that was read before.
+	if !t.ascending && t.pages > 1 && !at.Before(t.format.floor(t.asOf.Add(-seconds(t.spec.SettleSeconds)))) {
+		t.moved = true
+	}
 }
 
 // advance gives the lower bound from which an ordered walk can go on, nil when the page observed last has only one
@@ -180,8 +198,11 @@ func (t *timeTracker) advance() *string {
 	return new(t.format.write(t.newest))
 }
 
-// rewind is told that the walk goes on from a bound that advance gave: the records at the bound come again.
-func (t *timeTracker) rewind() { t.previous = time.Time{} }
+// rewind is told that the walk goes on from the newest time, as advance gave it: the records at the bound come again.
+// Servers that compare whole seconds may go back a little further.
+func (t *timeTracker) rewind() {
+	t.previous, t.bound = time.Time{}, t.format.floor(t.newest).Truncate(time.Second)
+}
 
 func (t *timeTracker) checkpoint(drained bool) (*source.Cursor, error) {
 	if drained && t.seen && !t.named {

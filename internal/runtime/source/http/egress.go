@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,7 @@ var reserved4 = []reservedRange{
 	{netip.MustParsePrefix("10.0.0.0/8"), "private"},
 	{netip.MustParsePrefix("100.64.0.0/10"), "carrier-grade NAT"},
 	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
+	{netip.MustParsePrefix("168.63.129.16/32"), "the platform service of a cloud"}, // Azure's, although it looks public
 	{netip.MustParsePrefix("169.254.169.254/32"), "the metadata service of clouds"},
 	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},
 	{netip.MustParsePrefix("172.16.0.0/12"), "private"},
@@ -100,18 +102,46 @@ func newEgress(cidrs []string) (*egress, error) {
 	return e, nil
 }
 
-// check refuses a reserved address that is not listed. An IPv4 address in IPv6 form counts as what it stands for.
+// check refuses a reserved address that is not listed. An IPv4 address in IPv6 form counts as what it stands for; where
+// a listed range translates to IPv4, the address that is reached in the end has to pass as well.
 func (e *egress) check(addr netip.Addr) error {
 	plain := addr.Unmap().WithZone("")
-	for _, p := range e.allowed {
-		if p.Contains(plain) {
-			return nil
-		}
-	}
-	if what := reservedAs(plain); what != "" {
+	listed := slices.ContainsFunc(e.allowed, func(p netip.Prefix) bool { return p.Contains(plain) })
+	if what := reservedAs(plain); what != "" && !listed {
 		return &RefusedAddressError{Addr: plain, What: what}
 	}
+	if inner, ok := translated(plain); ok {
+		return e.check(inner)
+	}
 	return nil
+}
+
+// translations are the ranges of IPv6 that stand for IPv4 addresses, and the byte at which such an address begins: NAT64
+// (RFC 6052; of a local prefix the usual /96 is assumed, RFC 8215), IPv4-compatible and IPv4-translated addresses, 6to4
+// (RFC 3056).
+var translations = []struct {
+	prefix netip.Prefix
+	at     int
+}{
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), 12},
+	{netip.MustParsePrefix("::/96"), 12},
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12},
+	{netip.MustParsePrefix("2002::/16"), 2},
+}
+
+// translated gives the IPv4 address that an IPv6 address leads to.
+func translated(addr netip.Addr) (netip.Addr, bool) {
+	if !addr.Is6() || addr.IsLoopback() || addr.IsUnspecified() {
+		return netip.Addr{}, false
+	}
+	for _, t := range translations {
+		if t.prefix.Contains(addr) {
+			all := addr.As16()
+			return netip.AddrFrom4([4]byte(all[t.at : t.at+4])), true
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // control runs after name resolution, on each address that is about to be dialled: a name that resolves to something

@@ -114,6 +114,7 @@ type table struct {
 	items    []item
 	limit    int
 	links    bool
+	clock    time.Time // the Date of answers, unless zero
 	requests []url.Values
 	// before, when set, changes the table before request n is answered, from 1.
 	before func(n int, items []item) []item
@@ -126,6 +127,9 @@ func (u *table) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	u.requests = append(u.requests, q)
 	if u.before != nil {
 		u.items = u.before(len(u.requests), u.items)
+	}
+	if !u.clock.IsZero() {
+		w.Header().Set("Date", u.clock.UTC().Format(nethttp.TimeFormat))
 	}
 	page, size := max(atoi(q.Get("page")), 1), min(max(atoi(q.Get("size")), 1), u.limit)
 	list := u.since(q.Get("since"))

@@ -97,17 +97,17 @@ func (g *pager) probing() bool { return g.numbered && g.short && g.pos.page > g.
 
 // guard notices a walk that goes in circles.
 type guard struct {
-	links map[string]bool
+	links map[[sha256.Size]byte]bool
 	pages map[[sha256.Size]byte]bool
 }
 
 func newGuard() *guard {
-	return &guard{links: map[string]bool{}, pages: map[[sha256.Size]byte]bool{}}
+	return &guard{links: map[[sha256.Size]byte]bool{}, pages: map[[sha256.Size]byte]bool{}}
 }
 
 // link refuses a link that was followed before.
 func (g *guard) link(u *url.URL) error {
-	key := u.String()
+	key := sha256.Sum256([]byte(u.String())) // a link may be as long as the headers of an answer
 	if g.links[key] {
 		return fail(source.BadAnswer, "the next link leads to a page that was read before: the pagination goes in circles")
 	}
@@ -127,6 +127,9 @@ func (g *guard) page(records []any, keep bool) error {
 	g.pages[key] = keep
 	return nil
 }
+
+// knows reports whether a page with the same records, in the same order, was kept.
+func (g *guard) knows(records []any) bool { return len(records) == 0 || g.pages[fingerprint(records)] }
 
 // fingerprint is taken of the records alone, since an answer may hold its own time or a request id. One record at a
 // time is written out, so that it needs no second page of memory.

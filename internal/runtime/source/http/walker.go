@@ -6,6 +6,7 @@ import (
 	"io"
 	nethttp "net/http"
 	"net/url"
+	"time"
 
 	"github.com/syncline-dev/syncline/internal/runtime/source"
 	"github.com/syncline-dev/syncline/internal/runtime/source/http/request"
@@ -18,10 +19,16 @@ type walker struct {
 	pager   *pager
 	guard   *guard
 	resumed bool
-	pages   int      // answers asked for
-	bytes   int64    // read so far, after decompression
-	at      *url.URL // of the request sent last
+	pages   int       // answers asked for
+	bytes   int64     // read so far, after decompression
+	at      *url.URL  // of the request sent last, as the template has it
+	asOf    time.Time // the upstream's clock at its last page
 	end     error
+
+	trail     trail
+	back      []position // requests to send again before the walk goes on, the next at the end
+	more      bool       // the walk goes on after them
+	bytesBack int64      // read on the way back
 }
 
 // Walk starts at the cursor, or at the beginning when it is nil or belongs to another kind of cursor.
@@ -63,39 +70,52 @@ func (w *walker) locate(err error) error {
 }
 
 func (w *walker) next(ctx context.Context) (source.Page, bool, error) {
-	a, records, err := w.read(ctx)
+	if len(w.back) > 0 {
+		return w.retrace(ctx)
+	}
+	a, err := w.fetch(ctx)
 	if err != nil {
 		return source.Page{}, false, err
 	}
+	records, err := w.records(a)
+	if err != nil {
+		return source.Page{}, false, err
+	}
+	overrun := w.pager.overrun(len(records))
+	if err := w.guard.page(records, !overrun); err != nil {
+		return source.Page{}, false, err
+	}
+	if overrun {
+		w.rewind()
+		if err := w.turn(true, true); err != nil {
+			return source.Page{}, false, err
+		}
+		return w.next(ctx)
+	}
+	return w.use(a, records)
+}
+
+// use hands a page over and moves on.
+func (w *walker) use(a *answer, records []any) (source.Page, bool, error) {
 	if err := w.track.observe(a.body, records, a.asOf); err != nil {
 		return source.Page{}, false, err
 	}
+	sent := w.pager.pos
 	more, err := w.move(a, len(records))
 	if err != nil {
 		return source.Page{}, false, err
 	}
-	page := source.Page{Records: records, Bytes: a.size}
-	page.Checkpoint, err = w.track.checkpoint(!more)
-	return page, more, err
-}
-
-// read fetches until it has a page to hand over.
-func (w *walker) read(ctx context.Context) (*answer, []any, error) {
-	for {
-		a, err := w.fetch(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		records, err := w.records(a)
-		if err != nil {
-			return nil, nil, err
-		}
-		overrun := w.pager.overrun(len(records))
-		if err := w.guard.page(records, !overrun); err != nil || !overrun {
-			return a, records, err
-		}
-		w.rewind()
+	if _, timed := w.track.(*timeTracker); timed && len(records) > 0 {
+		w.trail.add(sent)
 	}
+	if err := w.turn(more, w.pager.pos.cursor != sent.cursor); err != nil {
+		return source.Page{}, false, err
+	}
+	page := source.Page{Records: records, Bytes: a.memory}
+	if w.settled() {
+		page.Checkpoint, err = w.track.checkpoint(!more)
+	}
+	return page, more || len(w.back) > 0, err
 }
 
 func (w *walker) records(a *answer) ([]any, error) {
@@ -120,38 +140,48 @@ func (w *walker) fetch(ctx context.Context) (*answer, error) {
 	if w.pages++; w.pages > limits.MaxPages {
 		return nil, fail(source.LimitExceeded, "the walk has more than maxPages (%d) pages", limits.MaxPages)
 	}
-	u, header, err := w.request()
+	a, err := w.ask(ctx, w.pager.pos, &w.bytes, w.resumed)
+	switch {
+	case err != nil && w.pager.probing() && isBeyondLast(err):
+		return &answer{asOf: w.asOf, beyond: true}, nil
+	case err != nil:
+		return nil, err
+	}
+	w.asOf = a.asOf
+	return a, nil
+}
+
+// ask sends one request and adds what was read to spent, which the bound of a run applies to.
+func (w *walker) ask(ctx context.Context, pos position, spent *int64, resumed bool) (*answer, error) {
+	u, header, err := w.request(pos)
 	if err != nil {
 		return nil, err
 	}
-	w.at = u
+	limits := w.src.spec.Limits
 	a, failure := w.src.client.fetch(ctx, call{
-		url: u, header: header, resumed: w.resumed,
-		bounds: bounds{page: limits.MaxPageBytes, run: limits.MaxRunBytes - w.bytes},
+		url: u, header: header, resumed: resumed,
+		bounds: bounds{page: limits.MaxPageBytes, run: limits.MaxRunBytes - *spent},
 	})
-	switch {
-	case failure != nil && w.pager.probing() && isBeyondLast(failure):
-		return &answer{at: u, asOf: w.src.client.now(), beyond: true}, nil
-	case failure != nil:
+	if failure != nil {
 		return nil, failure
 	}
-	w.bytes += a.size
+	*spent += a.size
 	return a, nil
 }
 
 // isBeyondLast recognises the servers that answer a page after the last with a 404 of their own, in JSON.
-func isBeyondLast(e *source.Error) bool {
+func isBeyondLast(e error) bool {
 	s, ok := errors.AsType[*statusError](e)
 	return ok && s.status == nethttp.StatusNotFound && s.json
 }
 
-func (w *walker) request() (*url.URL, nethttp.Header, error) {
-	pos := w.pager.pos
+func (w *walker) request(pos position) (*url.URL, nethttp.Header, error) {
 	values := request.Values{Cursor: pos.cursor, Page: pos.page, PageSize: w.pageSize()}
 	u, header, err := w.src.template.Render(w.src.client.base, values)
 	if err != nil {
 		return nil, nil, fail(source.BadAnswer, "render the request: %w", err)
 	}
+	w.at = u
 	if pos.link != nil {
 		u = pos.link
 	}

@@ -32,7 +32,7 @@ func TestWalkReadsTheWholeList(t *testing.T) {
 		"ascending, full pages":      {25, 100, false, edits(numbered(10), ascending), 4},
 		"ascending, nothing":         {0, 100, false, edits(numbered(10), ascending), 1},
 		"ascending, the server caps": {25, 4, false, edits(numbered(10), ascending), 11},
-		"ascending, a page of one":   {3, 1, false, edits(numbered(1), ascending), 4},
+		"ascending, a page of one":   {3, 1, false, edits(numbered(1), ascending), 6},
 		"links":                      {25, 10, true, linkedTable, 3},
 		"links, one page":            {5, 10, true, linkedTable, 1},
 		"links, ascending":           {25, 10, true, edits(linkedTable, ascending), 3},
@@ -73,9 +73,6 @@ func TestWalkWithoutPaginationIsOneRequest(t *testing.T) {
 	pages, err := readAll(t, s.Walk(nil))
 	if err != nil || len(pages) != 1 || len(pages[0].Records) != 2 || requests != 1 {
 		t.Errorf("got %v, %v in %d requests; want one page of two records", pages, err, requests)
-	}
-	if pages[0].Bytes != int64(len(`{"items":[{"id":1},{"id":2}]}`)) {
-		t.Errorf("page of %d bytes, want the size of its body", pages[0].Bytes)
 	}
 }
 
@@ -126,27 +123,11 @@ func TestOrderedWalksCoverAChangingTable(t *testing.T) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			u := randomTable(r)
-			s, _ := serve(t, u.ServeHTTP, edits(numbered(5+r.IntN(6)), ascending, func(c *Config) {
+			s, _ := serve(t, u.ServeHTTP, edits(numbered(2+r.IntN(9)), ascending, func(c *Config) {
 				c.Spec.Cursor.Timestamp.LookbackSeconds = int64(r.IntN(2) * 90)
 				c.Now = func() time.Time { return noon.Add(time.Hour) }
 			}))
-			var pages []source.Page
-			var cursor *source.Cursor
-			for attempt := 0; ; attempt++ {
-				if attempt == 3 {
-					u.before = nil
-				}
-				got, last, err := readSome(t, s.Walk(cursor), r, attempt >= 3)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if pages = append(pages, got...); last != nil {
-					cursor = last
-				}
-				if attempt >= 3 {
-					break
-				}
-			}
+			pages := killedWalks(t, s, u, r)
 			if diff := cmp.Diff(want(u.items), seen(pages)); diff != "" {
 				t.Errorf("records (-upstream +read):\n%s", diff)
 			}
@@ -154,9 +135,28 @@ func TestOrderedWalksCoverAChangingTable(t *testing.T) {
 	}
 }
 
+// killedWalks reads a changing table in three walks, each killed at random, and in a fourth when the table stands still.
+func killedWalks(t *testing.T, s *Source, u *table, r *rand.Rand) (pages []source.Page) {
+	t.Helper()
+	var cursor *source.Cursor
+	for attempt := range 4 {
+		if attempt == 3 {
+			u.before = nil
+		}
+		got, last, err := readSome(t, s.Walk(cursor), r, attempt == 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pages = append(pages, got...); last != nil {
+			cursor = last
+		}
+	}
+	return pages
+}
+
 func randomTable(r *rand.Rand) *table {
-	u := &table{items: minutes(40), limit: 5 + r.IntN(6)} // more than any four records of equal time
-	for i := range u.items {                              // ties
+	u := &table{items: minutes(40), limit: 2 + r.IntN(9)}
+	for i := range u.items { // ties, some longer than a page
 		u.items[i].Updated = u.items[i].Updated.Truncate(time.Duration(1+r.IntN(4)) * time.Minute)
 	}
 	clock := noon.Add(-time.Hour)
