@@ -32,7 +32,7 @@ type settings struct {
 
 // task is the input of a run: what its handler does.
 type task struct {
-	// Gate makes the handler wait until the gate is open.
+	// Gate makes the handler wait until the gate is open to it.
 	Gate bool `json:"gate,omitempty"`
 	// Ignore makes it wait on though its context has ended.
 	Ignore bool `json:"ignore,omitempty"`
@@ -164,7 +164,7 @@ func (h *handler) pass(ctx context.Context, t task) error {
 	}
 	for {
 		var open bool
-		err := h.witness.QueryRow(context.Background(), "SELECT EXISTS (SELECT FROM public.gate)").Scan(&open)
+		err := h.witness.QueryRow(context.Background(), "SELECT EXISTS (SELECT FROM public.gate WHERE worker IN ('', $1))", h.name).Scan(&open)
 		if err == nil && open {
 			return nil
 		}

@@ -74,6 +74,42 @@ func TestFrozenPastTheLeaseChangesNothing(t *testing.T) {
 	w.want(more, fate{attempts: 1, losses: 0, tokens: 1, effects: 1})
 }
 
+// The zombie comes back while its successor is still at work on the same runs: no completion, no settle and no give-back
+// of it may end them or take them away from the successor.
+func TestFrozenAndBackWhileItsSuccessorRuns(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ids := w.start(3, task{Gate: true, Ignore: true, Complete: true})
+	ids = append(ids, w.start(3, task{Gate: true, Ignore: true})...)
+	a := w.worker("a")
+	w.marked(6, "start", "a")
+	a.signal(syscall.SIGSTOP)
+	w.worker("b")
+	w.marked(6, "start", "b")
+	before := w.versions(ids)
+	a.signal(syscall.SIGCONT)
+	w.openTo("a")
+	w.eventually("the zombie's handlers come to their end", func() bool {
+		return w.count("SELECT count(*) FROM public.mark WHERE worker = 'a' AND event IN ('stopped', 'failed', 'done')") == 6
+	})
+	w.eventually("the zombie lives on as a new incarnation, and what was fenced off is counted", func() bool {
+		return w.count("SELECT count(*) FROM worker WHERE pod = 'a' AND in_flight = 0") == 1 &&
+			w.count("SELECT count(*) FROM pool WHERE fenced_writes = 6") == 1
+	})
+	if after := w.versions(ids); after != before {
+		t.Errorf("the zombie changed runs of its successor:\nbefore %s\nafter  %s\n%s", before, after, w.story())
+	}
+	if n := w.count("SELECT count(*) FROM public.effect WHERE run = ANY ($1)", ids[:3]); n != 0 {
+		t.Errorf("%d effects of the zombie's completions were committed", n)
+	}
+	w.openTo("b")
+	w.want(ids[:3], fate{attempts: 1, losses: 1, tokens: 2, effects: 1})
+	w.ended(ids)
+	if n := w.count("SELECT count(*) FROM run WHERE id = ANY ($1) AND output->>'by' = 'b'", ids); n != 6 {
+		t.Errorf("%d runs have the successor's output, want all 6", n)
+	}
+}
+
 // Frozen inside its transaction, with the run's row locked: the database ends that transaction after a while, so that
 // recovery is not blocked for ever, and the thawed commit fails.
 func TestFrozenInsideItsTransaction(t *testing.T) {

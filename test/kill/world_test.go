@@ -41,7 +41,7 @@ const tables = `
 CREATE TABLE public.effect (run bigint, token bigint, worker text);
 CREATE TABLE public.mark (id bigint GENERATED ALWAYS AS IDENTITY, run bigint, token bigint, attempt int, worker text,
                           event text, cause text, at timestamptz DEFAULT clock_timestamp());
-CREATE TABLE public.gate (open boolean PRIMARY KEY);`
+CREATE TABLE public.gate (worker text PRIMARY KEY);`
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -125,8 +125,11 @@ func (w *world) start(n int, t task) []int64 {
 	return ids
 }
 
-// open opens the gate.
-func (w *world) open() { w.exec("INSERT INTO public.gate VALUES (true)") }
+// open opens the gate to every worker's handlers.
+func (w *world) open() { w.openTo("") }
+
+// openTo opens the gate to the handlers of one worker.
+func (w *world) openTo(worker string) { w.exec("INSERT INTO public.gate VALUES ($1)", worker) }
 
 func (w *world) exec(sql string, args ...any) {
 	w.t.Helper()
