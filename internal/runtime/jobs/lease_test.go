@@ -234,6 +234,26 @@ func TestS6ReconcileWaitsOutAClaimInFlight(t *testing.T) {
 	q.wantPlace(run, "pending", "ready")
 }
 
+func TestS6ReconcileWaitsForNoLane(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	q.start(jobs.StartParams{Lane: "a"})
+	q.claimOne(inc)
+	other := q.begin()
+	if _, err := other.Exec(t.Context(), `SELECT FROM lane FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	q.impatient()
+	for _, want := range []int{0, 1} {
+		if n, err := q.store.Reconcile(t.Context(), inc, nil); err != nil || n != want {
+			t.Fatalf("reconcile gave back %d runs, error %v, want %d", n, err, want)
+		}
+		q.check()
+		_ = other.Rollback(t.Context())
+	}
+}
+
 func TestS6HeldIsByRunAndToken(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

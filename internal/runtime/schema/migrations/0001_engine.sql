@@ -833,7 +833,8 @@ BEGIN
 END $$;
 
 -- Gives back what the database says this worker runs and the process does not hold, by run and token, and deletes
--- receipts in which nothing runs any more. The worker's row is locked FOR UPDATE, which waits out a claim in flight.
+-- receipts in which nothing runs any more. The worker's row is locked FOR UPDATE, which waits out a claim in flight. After
+-- that nothing is waited for, because the worker's next beat waits here: what is locked is met next time.
 CREATE FUNCTION reconcile(p_worker bigint, p_runs bigint[], p_tokens bigint[], OUT given_back integer)
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
@@ -854,17 +855,24 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'worker % has no lease any more', p_worker USING ERRCODE = 'SL001';
   END IF;
-  SELECT array_agg(t.id), array_agg(t.token), array_agg(DISTINCT r.lane) FILTER (WHERE r.lane IS NOT NULL)
-  INTO v_ids, v_tokens, v_lanes
+  SELECT coalesce(array_agg(x.id), '{}') INTO v_lanes
+  FROM (
+    SELECT l.id
+    FROM lane l
+    WHERE l.id IN (SELECT h.lane FROM receipt c CROSS JOIN LATERAL unnest(c.ids) AS t (id) JOIN lane_hold h ON h.run = t.id WHERE c.worker = p_worker)
+    ORDER BY l.id
+    FOR UPDATE SKIP LOCKED
+  ) AS x;
+  SELECT array_agg(t.id), array_agg(t.token) INTO v_ids, v_tokens
   FROM receipt c
   CROSS JOIN LATERAL unnest(c.ids, c.tokens) AS t (id, token)
   JOIN run r ON r.id = t.id
   WHERE c.worker = p_worker
     AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, t.token)
+    AND (r.lane IS NULL OR r.lane = ANY (v_lanes))
     AND NOT EXISTS (SELECT FROM unnest(p_runs, p_tokens) AS held (id, token) WHERE held.id = t.id AND held.token = t.token);
   given_back := 0;
   IF v_ids IS NOT NULL THEN
-    PERFORM FROM lane l WHERE l.id = ANY (v_lanes) ORDER BY l.id FOR UPDATE;
     v_n := cardinality(v_ids);
     SELECT cardinality(o.ids), o.pools INTO given_back, v_pools
     FROM settle_other(p_worker, v_ids, v_tokens, array_fill('given_back'::text, ARRAY[v_n]),
@@ -1215,7 +1223,8 @@ BEGIN
     SELECT l.id
     FROM lane l
     WHERE l.id IN (
-      (SELECT b.lane FROM b WHERE b.lane IS NOT NULL LIMIT 10000)
+      (SELECT f.id FROM b JOIN lane f ON f.id = b.lane
+       WHERE f.max_claims > (SELECT count(*) FROM lane_hold h WHERE h.lane = f.id) LIMIT 10000)
       UNION ALL
       SELECT h.lane FROM lane_hold h
       WHERE h.worker IS NULL AND NOT EXISTS (SELECT FROM run r WHERE r.id = h.run AND r.status = 'pending'))
