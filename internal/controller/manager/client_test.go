@@ -59,8 +59,8 @@ func tokenOf(plain []byte) string {
 	return c.Token
 }
 
-// terminate deletes the spec's namespace: no controller empties it here, so it stays terminating.
+// terminate deletes the spec's namespace with everything in it.
 func (w *world) terminate(ctx context.Context) {
 	GinkgoHelper()
-	Expect(api.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}})).To(Succeed())
+	remove(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}})
 }

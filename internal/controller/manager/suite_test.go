@@ -39,7 +39,7 @@ const (
 )
 
 var (
-	cluster *kubetest.Cluster
+	cluster *kubetest.Simulated
 	server  *pgtest.Instance
 	api     client.Client
 )
@@ -54,7 +54,7 @@ func TestManager(t *testing.T) {
 
 var _ = BeforeSuite(func(ctx context.Context) {
 	var err error
-	cluster, err = kubetest.Start(ctx, false)
+	cluster, err = kubetest.Simulate(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() error { return cluster.Stop() })
 	server, err = pgtest.New(context.Background())
