@@ -34,7 +34,7 @@ type settings struct {
 type task struct {
 	// Gate makes the handler wait until the gate is open to it.
 	Gate bool `json:"gate,omitempty"`
-	// Ignore makes it wait on though its context has ended.
+	// Ignore makes it go on, waiting and writing, though its context has ended.
 	Ignore bool `json:"ignore,omitempty"`
 	// Complete makes it write an effect and complete the run in one transaction of its own; without it the effect is
 	// written by itself before the handler returns.
@@ -112,6 +112,9 @@ func (h *handler) work(ctx context.Context, c *jobs.Claim, t task) error {
 	if c.Attempt <= t.Fail {
 		return fmt.Errorf("attempt %d fails as asked", c.Attempt)
 	}
+	if t.Ignore {
+		ctx = context.WithoutCancel(ctx)
+	}
 	if !t.Linger {
 		if err := h.pass(ctx, t); err != nil {
 			return err
@@ -158,10 +161,6 @@ func (h *handler) pass(ctx context.Context, t task) error {
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	ended := ctx.Done()
-	if t.Ignore {
-		ended = nil
-	}
 	for {
 		var open bool
 		err := h.witness.QueryRow(context.Background(), "SELECT EXISTS (SELECT FROM public.gate WHERE worker IN ('', $1))", h.name).Scan(&open)
@@ -170,7 +169,7 @@ func (h *handler) pass(ctx context.Context, t task) error {
 		}
 		select {
 		case <-tick.C:
-		case <-ended:
+		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
