@@ -71,7 +71,7 @@ var _ = Describe("A JobPool's workers", func() {
 		w, pool := withWorkers(ctx)
 		Expect(api.Patch(ctx, pool, mergePatch(`{"spec":{"concurrency":3,"lease":{"staleThresholdSeconds":120},"stopPolicy":"Hold"}}`))).To(Succeed())
 		secret := w.databaseSecret()
-		Expect(api.Patch(ctx, secret, mergePatch(`{"stringData":{"uri":%q}}`, w.db.URI+"?application_name=rotated"))).To(Succeed())
+		Expect(api.Patch(ctx, secret, mergePatch(`{"stringData":{"uri":%q}}`, w.db.URI+"&application_name=rotated"))).To(Succeed())
 		eventuallyEvent(ctx, pool, v1alpha1.EventSecretRotated)
 		w.eventuallyCount(ctx, 1, "SELECT count(*) FROM syncline.pool WHERE (tuning->>'leaseMillis')::int = 120000")
 		Expect(replicaSets(ctx, w.ns)).To(HaveLen(1), "a changed tuning or secret has rolled the pods")
