@@ -212,6 +212,7 @@ func TestTokenCheckpoints(t *testing.T) {
 		"an empty last page keeps the one before": {nil, []any{body("t1"), body(nil)}, at(0), "t1", false},
 		"none anywhere":                    {nil, []any{body(nil)}, at(0), "", true},
 		"none, but nothing new either":     {&source.Cursor{Kind: kindToken, Value: "t0"}, []any{body("")}, nil, "none", false},
+		"none, and nothing there yet":      {nil, []any{body(nil)}, nil, "none", false},
 		"none, although there are records": {&source.Cursor{Kind: kindToken, Value: "t0"}, []any{body(nil)}, at(0), "", true},
 		"an object":                        {nil, []any{body(map[string]any{})}, at(0), "", true},
 	} {

@@ -19,6 +19,7 @@ func TestEgressRefusesReservedAddresses(t *testing.T) {
 		"169.254.169.254": "the metadata service of clouds", "169.254.1.1": "link-local", "fe80::1": "link-local", "fe80::1%eth0": "link-local",
 		"224.0.0.1": "multicast", "239.255.255.255": "multicast", "ff02::1": "multicast",
 		"255.255.255.255": "reserved", "240.0.0.1": "reserved", "198.18.0.1": "benchmarking", "192.0.0.170": "protocol assignments",
+		"168.63.129.16": "the platform service of a cloud", "::ffff:168.63.129.16": "the platform service of a cloud",
 		"192.0.2.1": "documentation", "198.51.100.1": "documentation", "203.0.113.1": "documentation", "192.88.99.1": "a 6to4 relay",
 		"::ffff:127.0.0.1": "loopback", "::ffff:10.1.2.3": "private", "::ffff:169.254.169.254": "the metadata service of clouds",
 		"::127.0.0.1": "not global unicast", "::ffff:0:127.0.0.1": "not global unicast",
@@ -32,6 +33,29 @@ func TestEgressRefusesReservedAddresses(t *testing.T) {
 		}
 	}
 	for _, addr := range []string{"1.1.1.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "198.20.0.1", "2606:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8"} {
+		if err := guard.check(netip.MustParseAddr(addr)); err != nil {
+			t.Errorf("%s: got %v, want it let out", addr, err)
+		}
+	}
+}
+
+// TestListedTranslationDoesNotOpenWhatItLeadsTo lists ranges of IPv6 that stand for IPv4 addresses.
+func TestListedTranslationDoesNotOpenWhatItLeadsTo(t *testing.T) {
+	guard, err := newEgress([]string{"64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96", "::ffff:0:0:0/96", "10.0.0.0/8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for addr, what := range map[string]string{
+		"64:ff9b::127.0.0.1": "loopback", "64:ff9b::169.254.169.254": "the metadata service of clouds",
+		"64:ff9b:1:fffe::127.0.0.1": "loopback", "2002:7f00:1::": "loopback", "2002:c0a8:101::1": "private",
+		"::127.0.0.1": "loopback", "::ffff:0:127.0.0.1": "loopback",
+	} {
+		refused, ok := errors.AsType[*RefusedAddressError](guard.check(netip.MustParseAddr(addr)))
+		if !ok || refused.What != what || !refused.Addr.Is4() {
+			t.Errorf("%s: got %v, want the address that it leads to refused as %q", addr, refused, what)
+		}
+	}
+	for _, addr := range []string{"64:ff9b::8.8.8.8", "64:ff9b:1::8.8.8.8", "64:ff9b::10.1.2.3", "2002:808:808::1"} {
 		if err := guard.check(netip.MustParseAddr(addr)); err != nil {
 			t.Errorf("%s: got %v, want it let out", addr, err)
 		}

@@ -2,6 +2,7 @@ package http
 
 import (
 	"encoding/base64"
+	"errors"
 	"io"
 	nethttp "net/http"
 	"net/url"
@@ -16,7 +17,7 @@ import (
 func TestNoErrorHoldsTheCredential(t *testing.T) {
 	encoded := base64.StdEncoding.EncodeToString([]byte("user:" + secret))
 	const cursor = "cursor-value"
-	plainForms := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
+	plainForms := []string{secret, url.QueryEscape(secret), url.PathEscape(secret), strings.ToLower(url.QueryEscape(secret)), "s3cret%252f%2b=value"}
 	for auth, forms := range map[spec.AuthKind][]string{
 		spec.AuthBearer: plainForms,
 		spec.AuthBasic:  append(plainForms, encoded, url.QueryEscape(encoded)),
@@ -48,7 +49,7 @@ func TestNoErrorHoldsTheCredential(t *testing.T) {
 					continue
 				}
 				for _, f := range append(forms, cursor) {
-					if strings.Contains(err.Error(), f) {
+					if strings.Contains(strings.ToLower(err.Error()), strings.ToLower(f)) {
 						t.Errorf("%s, %s: error %q holds %q", auth, name, err, f)
 					}
 				}
@@ -66,5 +67,46 @@ func hijacked(raw string) nethttp.HandlerFunc {
 		}
 		_, _ = io.WriteString(conn, raw)
 		_ = conn.Close()
+	}
+}
+
+func TestMessagesAreBounded(t *testing.T) {
+	long := strings.Repeat("x", 200_000)
+	for name, header := range map[string]string{"Content-Type": "text/" + long, "Link": "<http://" + long + `.example/>; rel="next"`} {
+		s, _ := serve(t, plain(200, "application/json", `{"items":[{"id":1}]}`, name, header), linked)
+		_, err := readAll(t, s.Walk(nil))
+		if err == nil || len(err.Error()) > maxMessage+100 {
+			t.Errorf("%s: got a message of %d bytes, want at most some %d", name, len(err.Error()), maxMessage)
+		}
+	}
+	s, _ := open(t, "http://127.0.0.1/"+long, nil)
+	if got := s.client.located(errors.New("x"), s.client.base).Error(); len(got) != maxMessage || !strings.HasSuffix(got, "...") {
+		t.Errorf("got a message of %d bytes, want %d", len(got), maxMessage)
+	}
+}
+
+func TestLinksOfTheUpstreamStayOutOfMessages(t *testing.T) {
+	s, _ := serve(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		if r.URL.Path != "/items" {
+			w.WriteHeader(nethttp.StatusBadRequest)
+			return
+		}
+		plain(200, "application/json", `{"items":[{"id":1}]}`, "Link", `</private/path?and=query>; rel="next"`)(w, r)
+	}, linked)
+	_, err := readAll(t, s.Walk(nil))
+	if source.ClassOf(err) != source.Rejected || strings.Contains(err.Error(), "private") || !strings.Contains(err.Error(), "/items") {
+		t.Errorf("got %v, want %s that names the request by its template", err, source.Rejected)
+	}
+}
+
+func TestShortSecretsDoNotGarbleMessages(t *testing.T) {
+	for token, says := range map[string]string{
+		"a": "the answer is not JSON but [withheld]: check the base URL and the path", // text/plain holds an a
+		"z": "the answer is not JSON but text/plain: check the base URL and the path",
+	} {
+		s, _ := serve(t, plain(200, "text/plain", ""), func(c *Config) { c.Credential.Token = token })
+		if _, err := s.Walk(nil).Next(t.Context()); err == nil || !strings.HasSuffix(err.Error(), says) {
+			t.Errorf("token %q: got %v, want %q", token, err, says)
+		}
 	}
 }
