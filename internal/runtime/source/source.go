@@ -24,7 +24,7 @@ type Cursor struct {
 type Page struct {
 	// Records are JSON values as mapping.Decode makes them: objects as map[string]any, numbers exact.
 	Records []any
-	// Bytes is the decoded size, for the bound on memory in flight.
+	// Bytes is about what the records take in memory, for the bound on memory in flight: several times their text.
 	Bytes int64
 	// Checkpoint, when set, covers every record handed over so far, this page included. A source sets it where the
 	// upstream's order allows, and at the end of the walk: then perhaps on a page without records.

@@ -42,7 +42,7 @@ type HTTPSource struct {
 	Pagination Pagination `json:"pagination"`
 	Cursor     *Cursor    `json:"cursor,omitempty"`
 	// Order is what the source promises about the cursor field: only Ascending may checkpoint in the middle of a walk,
-	// and it is checked at run time.
+	// and it is checked at run time. Where the upstream can sort by that field, Ascending is the safer choice.
 	Order Order `json:"order"`
 	// Limits bound one run.
 	Limits Limits `json:"limits"`
@@ -52,9 +52,10 @@ type HTTPSource struct {
 type Order string
 
 const (
-	// OrderNone promises nothing; the cursor moves when the walk is drained.
+	// OrderNone promises nothing; the cursor moves when the walk is drained, and not past the time at which it began.
 	OrderNone Order = "None"
-	// OrderAscending promises that the cursor field never decreases along a walk.
+	// OrderAscending promises that the cursor field never decreases along a walk, that every record has it, and that
+	// {cursor} is an inclusive lower bound of it: a walk goes on by asking from the newest time that it has seen.
 	OrderAscending Order = "Ascending"
 )
 
@@ -78,11 +79,12 @@ type Pagination struct {
 	LinkHeader *LinkHeader     `json:"linkHeader,omitempty"`
 }
 
-// PagePagination counts pages: {page} runs from First; the walk ends at a page with fewer than Size records.
+// PagePagination counts pages: {page} runs from First; the walk ends at the first page without records, since servers cap
+// the size of a page silently.
 type PagePagination struct {
 	// First is the number of the first page, 0 or 1.
 	First int `json:"first"`
-	// Size is the number of records asked for, as {pageSize}.
+	// Size is the number of records asked for, as {pageSize}; the upstream may give fewer.
 	Size int `json:"size"`
 }
 
@@ -118,23 +120,26 @@ type TimestampCursor struct {
 	Format TimestampFormat `json:"format"`
 	// LookbackSeconds is subtracted from the stored cursor before it is sent: records committed late upstream are seen again, for free.
 	LookbackSeconds int64 `json:"lookbackSeconds,omitempty"`
-	// SettleSeconds keeps the stored cursor at least this far behind the answer's Date header (or the database's clock).
+	// SettleSeconds keeps the stored cursor at least this far behind the answer's Date header (or the database's clock),
+	// and covers the difference between that clock and the one that writes the field.
 	SettleSeconds int64 `json:"settleSeconds,omitempty"`
 }
 
 // TokenCursor is an opaque token, valid once the walk is drained.
 type TokenCursor struct {
-	// From is the dotted path of the token in the body of the last page.
+	// From is the dotted path of the token in the body; the last one that a walk meets counts.
 	From string `json:"from"`
 }
 
 // Limits bound one run of a source. Each is at least 1.
 type Limits struct {
-	// MaxPages is the number of pages of a run.
+	// MaxPages is the number of pages of a run. Pages read again because the list moved do not count.
 	MaxPages int `json:"maxPages"`
-	// MaxPageBytes is the size of a page after decompression, in bytes.
+	// MaxPageBytes is the size of a page after decompression, in bytes. It also bounds the names and values of the page,
+	// one for each 16 bytes, because each takes memory however short it is.
 	MaxPageBytes int64 `json:"maxPageBytes"`
-	// MaxRunBytes is the size of all pages of a run after decompression, in bytes.
+	// MaxRunBytes is the size of all pages of a run after decompression, in bytes. Pages read again because the list
+	// moved have the same bound once more.
 	MaxRunBytes int64 `json:"maxRunBytes"`
 }
 
