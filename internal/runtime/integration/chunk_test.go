@@ -1,9 +1,7 @@
 package integration
 
 import (
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -279,9 +277,12 @@ func TestLargeRecordIsSetAsideWithoutItsContent(t *testing.T) {
 	}
 }
 
-// TestTwoSubscriptionsOfOneTableDoNotDeadlock fails when rows are not locked and written in the order of their keys.
+// TestTwoSubscriptionsOfOneTableDoNotDeadlock fails when rows are not locked in the order of their keys: somebody holds a
+// row in the middle until both runs wait, so that each has locked what it reached by then.
 func TestTwoSubscriptionsOfOneTableDoNotDeadlock(t *testing.T) {
 	w := newWorld(t)
+	w.source.give(scripted{records: many(t, 100, "before")})
+	w.sync()
 	w.exec(`INSERT INTO subscription (id, connection_id, pool, spec)
 		SELECT gen_random_uuid(), connection_id, pool, spec || '{"entity": "other"}' FROM subscription`)
 	forth, back := &script{}, &script{}
@@ -291,28 +292,34 @@ func TestTwoSubscriptionsOfOneTableDoNotDeadlock(t *testing.T) {
 		}
 		return forth, nil, nil
 	}
-	for round := range 6 {
-		records := many(t, 300, fmt.Sprintf("round %d", round))
-		forth.give(scripted{records: slices.Clone(records)})
-		slices.Reverse(records)
-		back.give(scripted{records: records})
-		w.exec("UPDATE subscription SET run_requested = $1", strconv.Itoa(round))
-		w.tick()
-		claims, err := w.store.Claim(t.Context(), w.worker, 10)
-		if err != nil || len(claims) != 2 {
-			t.Fatalf("claimed %d runs, %v; want both", len(claims), err)
-		}
-		var wg sync.WaitGroup
-		for _, c := range claims {
-			wg.Go(func() {
-				if err := w.handle(t.Context(), c); err != nil {
-					t.Errorf("round %d: %v", round, err)
-				}
-			})
-		}
-		wg.Wait()
+	records := many(t, 100, "after")
+	forth.give(scripted{records: slices.Clone(records)})
+	slices.Reverse(records)
+	back.give(scripted{records: records})
+	blocker := w.begin()
+	if _, err := blocker.Exec(t.Context(), "SELECT FROM public.tickets WHERE external_id = 't000050' FOR UPDATE"); err != nil {
+		t.Fatal(err)
 	}
-	if got := w.text("SELECT count(*) || ' ' || sum(version) FROM public.tickets"); got != "300 1800" {
-		t.Errorf("rows and versions are %s, want each of 300 rows written once a round by one of the two", got)
+	w.request("both")
+	w.tick()
+	claims, err := w.store.Claim(t.Context(), w.worker, 10)
+	if err != nil || len(claims) != 2 {
+		t.Fatalf("claimed %d runs, %v; want both", len(claims), err)
+	}
+	var wg sync.WaitGroup
+	for _, c := range claims {
+		wg.Go(func() {
+			if err := w.handle(t.Context(), c); err != nil {
+				t.Errorf("sync: %v", err)
+			}
+		})
+	}
+	w.waitFor("SELECT count(*) = 2 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+	if err := blocker.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if got := w.text("SELECT count(*) || ' ' || sum(version) FROM public.tickets"); got != "100 200" {
+		t.Errorf("rows and versions are %s, want each of 100 rows written once more by one of the two", got)
 	}
 }
