@@ -288,7 +288,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{"metrics.port=8081", "port"},
 		{"serviceAccount.create=false", "serviceAccount.name is needed when serviceAccount.create is false"},
 	} {
-		out, err := helm(t, "template", "r", "syncline", "--set", test.value)
+		out, err := helm(t, "template", "r", "syncline", "--kube-version", "1.37.2", "--set", test.value)
 		if err == nil {
 			t.Errorf("%s is accepted", test.value)
 		} else if !strings.Contains(out, test.message) {
