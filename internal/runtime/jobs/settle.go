@@ -17,8 +17,8 @@ SELECT run, token, result
 FROM settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 
 // Settle writes how claims ended, in one statement for the whole batch, and answers for each. A row that a handler's
-// transaction still holds is tried again alone, up to the connection's lock timeout. An output that the database
-// cannot store splits the batch and fails only the offender. After an error the outcome is unknown: settle again.
+// transaction still holds is tried again alone, up to the connection's lock timeout, once in a call. An output that the
+// database cannot store splits the batch and fails only the offender. After an error the outcome is unknown: settle again.
 func (s *Store) Settle(ctx context.Context, inc *Incarnation, batch []Settlement) ([]SettleResult, error) {
 	results, err := s.settle(ctx, inc, batch)
 	if err != nil {
@@ -30,6 +30,9 @@ func (s *Store) Settle(ctx context.Context, inc *Incarnation, batch []Settlement
 		}
 		if results[i], err = s.settleBusy(ctx, inc, batch[i]); err != nil {
 			return nil, fmt.Errorf("settle run %d: %w", batch[i].Claim.RunID, typed(err))
+		}
+		if results[i] == Busy {
+			break // One lock timeout a call: the next settle meets the others.
 		}
 	}
 	return results, nil
