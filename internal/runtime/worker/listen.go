@@ -17,7 +17,7 @@ import (
 const (
 	// keepalive is how often a silent listener asks the server whether the connection still lives.
 	keepalive = 15 * time.Second
-	// keepaliveTimeout is how long the server may take to answer that.
+	// keepaliveTimeout is how long the server may take to answer that, or a new connection.
 	keepaliveTimeout = 5 * time.Second
 	// reconnectFirst and reconnectLongest bound the jittered waits between attempts to connect.
 	reconnectFirst, reconnectLongest = 100 * time.Millisecond, 10 * time.Second
@@ -36,6 +36,8 @@ type listener struct {
 	log     *slog.Logger
 	metrics *telemetry.Worker
 	trouble outage
+
+	keepalive, keepaliveTimeout time.Duration
 }
 
 // run listens until ctx ends, while the tuning says so.
@@ -83,16 +85,11 @@ func reconnectBackoff() *backoff.ExponentialBackOff {
 // session is the life of one connection. After LISTEN it wakes everybody: what happened while nobody listened is not
 // announced again.
 func (l *listener) session(ctx context.Context, connected func()) error {
-	conn, err := l.dial(ctx)
+	conn, err := l.connect(ctx)
 	if err != nil {
-		return fmt.Errorf("connect listener: %w", err)
+		return err
 	}
 	defer closeConn(ctx, conn)
-	for _, channel := range []string{l.wake, l.changed} {
-		if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
-			return fmt.Errorf("listen on %q: %w", channel, err)
-		}
-	}
 	connected()
 	l.trouble.over(ctx, l.log)
 	l.metrics.ListenerConnects.Inc()
@@ -105,9 +102,26 @@ func (l *listener) session(ctx context.Context, connected func()) error {
 	}
 }
 
+// connect opens a connection that listens.
+func (l *listener) connect(ctx context.Context) (*pgx.Conn, error) {
+	ctx, end := context.WithTimeout(ctx, l.keepaliveTimeout)
+	defer end()
+	conn, err := l.dial(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect listener: %w", err)
+	}
+	for _, channel := range []string{l.wake, l.changed} {
+		if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+			closeConn(ctx, conn)
+			return nil, fmt.Errorf("listen on %q: %w", channel, err)
+		}
+	}
+	return conn, nil
+}
+
 // next handles one notification or one keepalive.
 func (l *listener) next(ctx context.Context, conn *pgx.Conn) error {
-	quiet, end := context.WithTimeout(ctx, keepalive)
+	quiet, end := context.WithTimeout(ctx, l.keepalive)
 	n, err := conn.WaitForNotification(quiet)
 	end()
 	switch {
@@ -126,7 +140,7 @@ func (l *listener) next(ctx context.Context, conn *pgx.Conn) error {
 }
 
 func (l *listener) ping(ctx context.Context, conn *pgx.Conn) error {
-	ctx, end := context.WithTimeout(ctx, keepaliveTimeout)
+	ctx, end := context.WithTimeout(ctx, l.keepaliveTimeout)
 	defer end()
 	if err := conn.Ping(ctx); err != nil {
 		return fmt.Errorf("keepalive: %w", err)

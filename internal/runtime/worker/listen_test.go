@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/syncline-dev/syncline/internal/pgtest"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
+	"github.com/syncline-dev/syncline/test/kill/proxy"
 )
 
 // hearing is a listener on a real database; every call it makes is a word on a channel.
@@ -21,32 +23,38 @@ type hearing struct {
 	db     *pgtest.DB
 	tuning *tuning
 	heard  chan string
+	l      *listener
 }
 
-func listenTo(t *testing.T, mode spec.WakeMode) *hearing {
+func listenTo(t *testing.T, mode spec.WakeMode, change ...func(*hearing)) *hearing {
 	t.Helper()
 	pool := spec.DefaultPool()
 	pool.WakeMode = mode
 	h := &hearing{t: t, db: pgtest.NewDB(t), tuning: newTuning(pool, 1), heard: make(chan string, 100)}
-	l := &listener{
-		dial: func(ctx context.Context) (*pgx.Conn, error) {
-			cfg, err := pgx.ParseConfig(h.db.URI)
-			if err != nil {
-				return nil, err
-			}
-			cfg.RuntimeParams["application_name"] = "listener"
-			return pgx.ConnectConfig(ctx, cfg)
-		},
+	h.l = &listener{
+		dial:   func(ctx context.Context) (*pgx.Conn, error) { return h.dial(ctx, h.db.URI) },
 		tuning: h.tuning, pool: "batch", wake: `odd "name"_wake`, changed: "s_pool",
 		onWake: func() { h.heard <- "wake" }, onTune: func() { h.heard <- "tune" },
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)), metrics: telemetry.NewWorker(prometheus.NewRegistry(), "batch"),
-		trouble: outage{what: "listen"},
+		trouble: outage{what: "listen"}, keepalive: keepalive, keepaliveTimeout: keepaliveTimeout,
+	}
+	for _, f := range change {
+		f(h)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); l.run(ctx) }()
+	go func() { defer close(done); h.l.run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return h
+}
+
+func (h *hearing) dial(ctx context.Context, uri string) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(uri)
+	if err != nil {
+		return nil, err
+	}
+	cfg.RuntimeParams["application_name"] = "listener"
+	return pgx.ConnectConfig(ctx, cfg)
 }
 
 func (h *hearing) want(words ...string) {
@@ -78,6 +86,20 @@ func (h *hearing) connections() (n int) {
 		h.t.Fatal(err)
 	}
 	return n
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("did not happen: %s", what)
+		}
+	}
 }
 
 func TestListenerWakesForItsPoolOnly(t *testing.T) {
@@ -115,16 +137,33 @@ func TestListenerFollowsTheWakeMode(t *testing.T) {
 	h.want("wake", "tune")
 	pool.WakeMode = spec.WakePoll
 	h.tuning.set(pool, 3)
-	deadline := time.After(20 * time.Second)
-	for h.connections() > 0 {
-		select {
-		case <-deadline:
-			t.Fatal("a pool that polls keeps a connection to listen")
-		default:
-		}
-	}
+	eventually(t, "a pool that polls keeps no connection to listen", func() bool { return h.connections() == 0 })
 	h.notify(`odd "name"_wake`, "batch")
 	pool.WakeMode = spec.WakeNotify
 	h.tuning.set(pool, 4)
+	h.want("wake", "tune")
+}
+
+// C4: a connection that fell silent is found by the keepalive and replaced; what was announced meanwhile is looked for.
+func TestListenerReplacesASilentConnection(t *testing.T) {
+	t.Parallel()
+	network, err := proxy.Listen(fmt.Sprintf("127.0.0.1:%d", pgtest.Server(t).Port()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := network.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	h := listenTo(t, spec.WakeNotify, func(h *hearing) {
+		uri := fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", pgtest.Role, network.Port(), h.db.Name)
+		h.l.dial = func(ctx context.Context) (*pgx.Conn, error) { return h.dial(ctx, uri) }
+		h.l.keepalive, h.l.keepaliveTimeout = 50*time.Millisecond, 2*time.Second
+	})
+	h.want("wake", "tune")
+	network.Silence()
+	eventually(t, "somebody notices that the connection fell silent", h.l.trouble.on.Load)
+	network.Resume()
 	h.want("wake", "tune")
 }

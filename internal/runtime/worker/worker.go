@@ -130,7 +130,7 @@ func New(cfg Config) (*Worker, error) {
 	w.listener = &listener{
 		dial: cfg.Dial, tuning: tuning, pool: cfg.Pool, wake: cfg.WakeChannel, changed: cfg.PoolChannel,
 		onWake: w.claimer.wake, onTune: w.heart.poke.set, log: cfg.Log, metrics: cfg.Metrics,
-		trouble: outage{what: "listen for due runs (polling meanwhile)"},
+		trouble: outage{what: "listen for due runs (polling meanwhile)"}, keepalive: keepalive, keepaliveTimeout: keepaliveTimeout,
 	}
 	return w, nil
 }
