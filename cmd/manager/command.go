@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -56,7 +57,7 @@ func command() *cobra.Command {
 
 func run(cmd *cobra.Command, o manager.Options) error {
 	if o.Workers.Image == "" {
-		return fmt.Errorf("--worker-image is not set: name the image that holds the worker")
+		return errors.New("--worker-image is not set: name the image that holds the worker")
 	}
 	config, err := ctrl.GetConfig()
 	if err != nil {

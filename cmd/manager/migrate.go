@@ -16,7 +16,7 @@ import (
 // migrateCommand makes or prints the schema, for databases whose role may not.
 func migrateCommand() *cobra.Command {
 	var (
-		print         bool
+		printOnly     bool
 		uriFile, name string
 	)
 	migrate := &cobra.Command{
@@ -26,13 +26,13 @@ func migrateCommand() *cobra.Command {
 			"run it with a role that may, or have a DBA run what --print writes.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if print == (uriFile != "") {
+			if printOnly == (uriFile != "") {
 				return errors.New("give either --print or --database-uri-file")
 			}
 			if err := schema.ValidName(name); err != nil {
 				return fmt.Errorf("--schema: %w", err)
 			}
-			if print {
+			if printOnly {
 				_, err := fmt.Fprint(cmd.OutOrStdout(), schema.Print(name))
 				return err
 			}
@@ -40,7 +40,7 @@ func migrateCommand() *cobra.Command {
 		},
 	}
 	f := migrate.Flags()
-	f.BoolVar(&print, "print", false, "write the SQL to standard output and touch nothing")
+	f.BoolVar(&printOnly, "print", false, "write the SQL to standard output and touch nothing")
 	f.StringVar(&uriFile, "database-uri-file", "", "file that holds the connection URI")
 	f.StringVar(&name, "schema", "syncline", "PostgreSQL schema of Syncline's own tables")
 	return migrate

@@ -77,7 +77,7 @@ func (s *Simulated) populate(ctx context.Context, assets string) (err error) {
 		{"kube-scheduler", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port=0"},
 		{"kwok", "--kubeconfig", kubeconfig, "--manage-all-nodes", "--node-lease-duration-seconds", "40", "--config", stageFile},
 	} {
-		c, err := startComponent(filepath.Join(assets, args[0]), filepath.Join(s.dir, args[0]+".log"), args[1:])
+		c, err := startComponent(context.WithoutCancel(ctx), filepath.Join(assets, args[0]), filepath.Join(s.dir, args[0]+".log"), args[1:])
 		if err != nil {
 			return err
 		}
@@ -157,12 +157,12 @@ type component struct {
 
 // startComponent starts a process that dies with this one. The kernel watches the thread that started it, so a goroutine
 // stays on that thread until the process ends.
-func startComponent(path, log string, args []string) (*component, error) {
+func startComponent(ctx context.Context, path, log string, args []string) (*component, error) {
 	out, err := os.Create(log)
 	if err != nil {
 		return nil, fmt.Errorf("make a log file: %w", err)
 	}
-	c := &component{cmd: exec.Command(path, args...), log: log, done: make(chan struct{})}
+	c := &component{cmd: exec.CommandContext(ctx, path, args...), log: log, done: make(chan struct{})}
 	c.cmd.Stdout, c.cmd.Stderr = out, out
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)

@@ -40,9 +40,9 @@ func TestTranslateLeavesNothingOut(t *testing.T) {
 }
 
 func TestPublished(t *testing.T) {
-	ready := database.DatabaseView{Known: true, Reachable: true, SchemaCurrent: true}
+	ready := database.View{Known: true, Reachable: true, SchemaCurrent: true}
 	applied := database.ConnectionView{Database: ready, Row: &schema.Written{Outcome: schema.OutcomeApplied}}
-	away := database.ConnectionView{Database: database.DatabaseView{Known: true, Message: "refused"}}
+	away := database.ConnectionView{Database: database.View{Known: true, Message: "refused"}}
 	sealed, missing := condition.Pass(v1alpha1.ReasonSealed, ""), condition.Wait(v1alpha1.ReasonSecretMissing, "")
 	type views map[database.Key]database.ConnectionView
 	cases := map[string]struct {

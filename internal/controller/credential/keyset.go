@@ -34,7 +34,8 @@ func Keyset(ctx context.Context, api client.Reader, writer client.Writer, namesp
 	text, missing := found.Key(KeysetKey)
 	switch {
 	case missing == nil:
-		return parseKeyset(text)
+		keyset, unreadable := parseKeyset(text)
+		return keyset, unreadable, nil
 	case sealed:
 		return nil, new(lost("is missing")), nil
 	case !known:
@@ -45,12 +46,13 @@ func Keyset(ctx context.Context, api client.Reader, writer client.Writer, namesp
 	return createKeyset(ctx, writer, name)
 }
 
-func parseKeyset(text string) (*sealing.Keyset, *condition.Verdict, error) {
+// parseKeyset reads a keyset; one that cannot be read is as good as lost.
+func parseKeyset(text string) (*sealing.Keyset, *condition.Verdict) {
 	keyset, err := sealing.Parse([]byte(text))
 	if err != nil {
-		return nil, new(lost("holds no keyset that can be read")), nil
+		return nil, new(lost("holds no keyset that can be read"))
 	}
-	return keyset, nil, nil
+	return keyset, nil
 }
 
 // lost says how to get over a lost key.

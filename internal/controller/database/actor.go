@@ -44,7 +44,7 @@ type actor struct {
 	wake chan struct{}
 
 	mu            sync.Mutex
-	database      DatabaseView
+	database      View
 	pools         rows[schema.DesiredPool]
 	connections   rows[schema.DesiredConnection]
 	subscriptions rows[schema.DesiredSubscription]
@@ -156,7 +156,7 @@ func (a *actor) open(ctx context.Context) (*pgxpool.Pool, error) {
 		return nil, err
 	}
 	a.mu.Lock()
-	a.database = DatabaseView{Known: true, Reachable: true, SchemaCurrent: true, Identity: identity}
+	a.database = View{Known: true, Reachable: true, SchemaCurrent: true, Identity: identity}
 	a.mu.Unlock()
 	return db, nil
 }
@@ -222,7 +222,7 @@ func (a *actor) explain(failure error, role, database string) error {
 // broken notes why the database cannot be used and tells every resource.
 func (a *actor) broken(err error) {
 	a.mu.Lock()
-	view := DatabaseView{Known: true, Identity: a.database.Identity}
+	view := View{Known: true, Identity: a.database.Identity}
 	if refused, ok := errors.AsType[*schemaError](err); ok {
 		view.Reachable, view.SchemaReason, view.SchemaMessage = true, refused.reason, refused.message
 	} else {

@@ -12,7 +12,7 @@ import (
 
 // What reconciles ask of an actor. None of it waits for the database.
 
-func (a *actor) databaseView() DatabaseView {
+func (a *actor) databaseView() View {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.database

@@ -30,7 +30,7 @@ type pokes struct {
 // source is the source that a controller watches. News from before it started is not kept: every resource is
 // reconciled once when its controller starts.
 func (p *pokes) source(kind Kind) source.Source {
-	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.queues == nil {

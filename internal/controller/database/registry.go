@@ -196,13 +196,13 @@ func (r *Registry) Pool(name types.NamespacedName) (PoolView, bool) {
 }
 
 // Database says what is known of a database.
-func (r *Registry) Database(key Key) DatabaseView {
+func (r *Registry) Database(key Key) View {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a, ok := r.actors[key]; ok {
 		return a.databaseView()
 	}
-	return DatabaseView{}
+	return View{}
 }
 
 // SetConnection declares the row of an IntegrationConnection in exactly the given databases and says what is known of

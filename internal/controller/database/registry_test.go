@@ -93,11 +93,11 @@ func await(t *testing.T, what string, done func() bool) {
 
 func applied(w *schema.Written) bool { return w != nil && w.Outcome == schema.OutcomeApplied }
 
-func awaitPool(t *testing.T, r *database.Registry, name string) database.PoolView {
+func awaitPool(t *testing.T, r *database.Registry) database.PoolView {
 	t.Helper()
 	var view database.PoolView
-	await(t, "pool "+name+" applied and read back", func() bool {
-		view, _ = r.Pool(named(name))
+	await(t, "the pool applied and read back", func() bool {
+		view, _ = r.Pool(named("batch"))
 		return applied(view.Row) && view.State != nil && view.State.TuningGeneration == view.Row.Generation
 	})
 	return view
@@ -110,7 +110,7 @@ func TestDeclaredPoolIsMigratedWrittenAndReadBack(t *testing.T) {
 	if first.Database.Known || first.Row != nil {
 		t.Errorf("right after the declaration something is known: %+v; a reconcile must not have waited", first)
 	}
-	view := awaitPool(t, r, "batch")
+	view := awaitPool(t, r)
 	if !view.Database.Ready() || len(view.Database.Identity) != 64 || view.Row.Generation != 1 {
 		t.Errorf("view %+v", view)
 	}
@@ -125,7 +125,7 @@ func TestRowsChangedByHandAreWrittenAgain(t *testing.T) {
 	t.Parallel()
 	db, r := pgtest.NewDB(t), start(t)
 	r.SetPool(named("batch"), target(db.URI), poolOf("batch", 1, 5))
-	awaitPool(t, r, "batch")
+	awaitPool(t, r)
 	for _, meddle := range []string{
 		"DELETE FROM syncline.pool",
 		"UPDATE syncline.pool SET tuning = tuning || '{\"concurrency\": 999}', tuning_generation = tuning_generation + 1",
@@ -144,7 +144,7 @@ func TestRowsChangedByHandAreWrittenAgain(t *testing.T) {
 func TestUnreachableDatabaseStarvesNobody(t *testing.T) {
 	t.Parallel()
 	// A listener that never answers: connects hang until their timeout.
-	deaf, err := net.Listen("tcp", "127.0.0.1:0")
+	deaf, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestUnreachableDatabaseStarvesNobody(t *testing.T) {
 		r.SetPool(named(name), target(fmt.Sprintf("postgres://app@%s/db%d", deaf.Addr(), i)), poolOf(name, 1, 1))
 	}
 	r.SetPool(named("batch"), target(db.URI), poolOf("batch", 1, 5))
-	awaitPool(t, r, "batch")
+	awaitPool(t, r)
 	await(t, "the silence named", func() bool {
 		view, _ := r.Pool(named("lost-0"))
 		return view.Database.Known && !view.Database.Reachable && view.Database.Message != ""
@@ -175,7 +175,7 @@ func TestDatabaseThatComesBackIsUsedAgain(t *testing.T) {
 	})
 	db, r := server.NewDB(t), start(t)
 	r.SetPool(named("batch"), target(db.URI), poolOf("batch", 1, 5))
-	awaitPool(t, r, "batch")
+	awaitPool(t, r)
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestBadRowKeepsNoOtherOut(t *testing.T) {
 	bad.Tuning = json.RawMessage(`{"note": "a NUL: \u0000"}`)
 	r.SetPool(named("bad"), target(db.URI), bad)
 	r.SetPool(named("batch"), target(db.URI), poolOf("batch", 1, 5))
-	awaitPool(t, r, "batch")
+	awaitPool(t, r)
 	await(t, "the bad row refused", func() bool {
 		view, _ := r.Pool(named("bad"))
 		return view.Row != nil && view.Row.Outcome == schema.OutcomeRejected && view.Row.Message != ""
@@ -243,7 +243,7 @@ func TestRotatedURIKeepsTheRow(t *testing.T) {
 	t.Parallel()
 	db, r := pgtest.NewDB(t), start(t)
 	r.SetPool(named("batch"), target(db.URI), poolOf("batch", 1, 5))
-	before := awaitPool(t, r, "batch")
+	before := awaitPool(t, r)
 	if _, err := db.Pool.Exec(t.Context(), "UPDATE syncline.pool SET completed = 42"); err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestRotatedURIKeepsTheRow(t *testing.T) {
 	r.SetPool(named("batch"), target(rotated), poolOf("batch", 1, 5))
 	old := target(db.URI).Key()
 	await(t, "the old connection let go", func() bool { return !r.Database(old).Known })
-	after := awaitPool(t, r, "batch")
+	after := awaitPool(t, r)
 	if after.Database.Identity != before.Database.Identity || after.State.Completed != 42 || after.Row.Generation != 1 {
 		t.Errorf("after a rotated URI: %+v, state %+v; the row was removed and made anew", after, after.State)
 	}
@@ -261,9 +261,9 @@ func TestPoolMovedToAnotherDatabaseLeavesTheFirst(t *testing.T) {
 	t.Parallel()
 	one, two, r := pgtest.NewDB(t), pgtest.NewDB(t), start(t)
 	r.SetPool(named("batch"), target(one.URI), poolOf("batch", 1, 5))
-	awaitPool(t, r, "batch")
+	awaitPool(t, r)
 	r.SetPool(named("batch"), target(two.URI), poolOf("batch", 2, 5))
-	awaitPool(t, r, "batch")
+	awaitPool(t, r)
 	await(t, "the first database left", func() bool {
 		var n int
 		err := one.Pool.QueryRow(t.Context(), "SELECT count(*) FROM syncline.pool").Scan(&n)
@@ -307,7 +307,7 @@ func TestRemovalIsAnswered(t *testing.T) {
 	t.Parallel()
 	db, r := pgtest.NewDB(t), start(t)
 	r.SetPool(named("batch"), target(db.URI), poolOf("batch", 1, 5))
-	awaitPool(t, r, "batch")
+	awaitPool(t, r)
 	key, _ := r.PoolDatabase(named("batch"))
 	connection := spec.ID(cluster, "IntegrationConnection", "team", "crm")
 	text, err := json.Marshal(spec.Connection{Version: spec.Version, Provider: "crm"})
@@ -364,7 +364,7 @@ func TestPoolsWithoutWorkersGetTheirRunsAndSweeps(t *testing.T) {
 	tuning.HeartbeatMillis, tuning.LeaseMillis = 100, 300
 	quick.Tuning, _ = json.Marshal(tuning)
 	r.SetPool(named("batch"), target(db.URI), quick)
-	awaitPool(t, r, "batch")
+	awaitPool(t, r)
 	ctx := t.Context()
 	dead := `
 WITH w AS (

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,7 +19,6 @@ type removal struct {
 	kind   Kind
 	name   types.NamespacedName
 	owner  schema.Owner
-	id     uuid.UUID
 	policy string
 	since  time.Time
 }

@@ -70,9 +70,9 @@ func (c *sinkCheck) due(document []byte, now time.Time, recheck time.Duration) b
 
 // planSink looks at one table. What the server refuses is the table's problem; a broken connection is the database's.
 func planSink(ctx context.Context, db *pgxpool.Pool, document []byte) (*SinkView, error) {
-	sub, err := spec.Decode[spec.Subscription](document)
-	if err != nil {
-		return &SinkView{Failed: err.Error()}, nil
+	sub, unreadable := spec.Decode[spec.Subscription](document)
+	if unreadable != nil {
+		return &SinkView{Failed: unreadable.Error()}, nil //nolint:nilerr // it is the document's problem, not the database's
 	}
 	table, err := sink.Inspect(ctx, db, sub.Sink)
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok {

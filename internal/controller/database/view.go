@@ -8,9 +8,9 @@ import (
 	"github.com/syncline-dev/syncline/internal/runtime/sink"
 )
 
-// DatabaseView is what an actor knows of its database. The zero value is a database that nothing is known of yet: the
+// View is what an actor knows of its database. The zero value is a database that nothing is known of yet: the
 // process has just started or the database was just named, and the first attempt has not ended.
-type DatabaseView struct {
+type View struct {
 	// Known says that an attempt to reach the database has ended.
 	Known bool
 	// Reachable says that the database answers; otherwise Message says why not.
@@ -27,11 +27,11 @@ type DatabaseView struct {
 }
 
 // Ready says that rows can be written and read.
-func (v DatabaseView) Ready() bool { return v.Known && v.Reachable && v.SchemaCurrent }
+func (v View) Ready() bool { return v.Known && v.Reachable && v.SchemaCurrent }
 
 // PoolView is what is known of a pool.
 type PoolView struct {
-	Database DatabaseView
+	Database View
 	// Row is what became of the pool's row, nil while the newest declaration is not written yet.
 	Row *schema.Written
 	// State is what the last snapshot said, nil before the first or when the pool has no row.
@@ -42,7 +42,7 @@ type PoolView struct {
 
 // ConnectionView is what is known of a connection in one database.
 type ConnectionView struct {
-	Database DatabaseView
+	Database View
 	// Row is what became of the connection's row, nil while the newest declaration is not written yet.
 	Row *schema.Written
 	// State is what the last snapshot said, nil before the first or when the connection has no row.
@@ -51,7 +51,7 @@ type ConnectionView struct {
 
 // SubscriptionView is what is known of a subscription.
 type SubscriptionView struct {
-	Database DatabaseView
+	Database View
 	// Row is what became of the subscription's row, nil while the newest declaration is not written yet.
 	Row *schema.Written
 	// State is what the last snapshot said, nil before the first or when the subscription has no row.

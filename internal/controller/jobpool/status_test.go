@@ -22,7 +22,7 @@ func makeScope(change ...func(*scope)) *scope {
 	s := &scope{
 		pool: pool, tuning: Tuning(&pool.Spec),
 		view: database.PoolView{
-			Database: database.DatabaseView{Known: true, Reachable: true, SchemaCurrent: true, Identity: "i"},
+			Database: database.View{Known: true, Reachable: true, SchemaCurrent: true, Identity: "i"},
 			Row:      &schema.Written{Outcome: schema.OutcomeApplied, Generation: 7},
 			State: &schema.PoolState{
 				TuningGeneration: 7, Workers: 2, WorkersCurrent: 1, Depth: schema.Depth{Running: 3},
@@ -50,74 +50,104 @@ func TestConditions(t *testing.T) {
 				s.unresolved = new(condition.Wait(v1alpha1.ReasonSecretMissing, "no secret"))
 				s.view = database.PoolView{}
 			}),
-			[2]string{"False", "SecretMissing"}, [2]string{"False", "SecretMissing"}, "DatabaseReachable",
+			[2]string{"False", "SecretMissing"},
+			[2]string{"False", "SecretMissing"},
+			"DatabaseReachable",
 		},
 		"unreachable": {
 			makeScope(func(s *scope) { s.view.Database.Reachable, s.view.Database.Message = false, "refused" }),
-			[2]string{"False", "DatabaseUnreachable"}, [2]string{"False", "DatabaseUnreachable"}, "DatabaseReachable",
+			[2]string{"False", "DatabaseUnreachable"},
+			[2]string{"False", "DatabaseUnreachable"},
+			"DatabaseReachable",
 		},
 		"unknown is not unhealthy": {
 			makeScope(func(s *scope) { s.view.Database.Reachable, s.view.Database.Message = false, "refused" }),
-			[2]string{"Unknown", "DatabaseUnreachable"}, [2]string{"False", "DatabaseUnreachable"}, "ClaimsHealthy",
+			[2]string{"Unknown", "DatabaseUnreachable"},
+			[2]string{"False", "DatabaseUnreachable"},
+			"ClaimsHealthy",
 		},
 		"no right to migrate": {
 			makeScope(func(s *scope) {
 				s.view.Database.SchemaCurrent, s.view.Database.SchemaReason = false, v1alpha1.ReasonMissingGrant
 			}),
-			[2]string{"False", "MissingGrant"}, [2]string{"False", "MissingGrant"}, "SchemaCurrent",
+			[2]string{"False", "MissingGrant"},
+			[2]string{"False", "MissingGrant"},
+			"SchemaCurrent",
 		},
 		"name taken": {
 			makeScope(func(s *scope) {
 				s.view.Row = &schema.Written{Outcome: schema.OutcomeTaken, Owner: schema.Owner{Namespace: "other"}}
 			}),
-			[2]string{"False", "NameTaken"}, [2]string{"False", "NameTaken"}, "ClaimsHealthy",
+			[2]string{"False", "NameTaken"},
+			[2]string{"False", "NameTaken"},
+			"ClaimsHealthy",
 		},
 		"row newer": {
 			makeScope(func(s *scope) { s.view.Row = &schema.Written{Outcome: schema.OutcomeStale} }),
-			[2]string{"False", "NewerGeneration"}, [2]string{"False", "NewerGeneration"}, "ClaimsHealthy",
+			[2]string{"False", "NewerGeneration"},
+			[2]string{"False", "NewerGeneration"},
+			"ClaimsHealthy",
 		},
 		"held on purpose": {
 			makeScope(func(s *scope) { s.tuning.Hold = true }),
-			[2]string{"False", "Held"}, [2]string{"True", "Succeeded"}, "ClaimsHealthy",
+			[2]string{"False", "Held"},
+			[2]string{"True", "Succeeded"},
+			"ClaimsHealthy",
 		},
 		"stale leases are for the sweep": {
 			makeScope(func(s *scope) { s.view.State.Depth.Stale = 1 }),
-			[2]string{"False", "StaleLeases"}, [2]string{"True", "Succeeded"}, "ClaimsHealthy",
+			[2]string{"False", "StaleLeases"},
+			[2]string{"True", "Succeeded"},
+			"ClaimsHealthy",
 		},
 		"due runs, no worker": {
 			makeScope(func(s *scope) {
 				s.view.State.Workers, s.view.State.Depth.Pending, s.view.State.OldestPending = 0, 5, new(now.Add(-time.Minute))
 			}),
-			[2]string{"False", "NoWorkers"}, [2]string{"False", "NoWorkers"}, "ClaimsHealthy",
+			[2]string{"False", "NoWorkers"},
+			[2]string{"False", "NoWorkers"},
+			"ClaimsHealthy",
 		},
 		"due runs, workers on their way": {
 			makeScope(func(s *scope) {
 				s.view.State.Workers, s.view.State.Depth.Pending, s.view.State.OldestPending = 0, 5, new(now.Add(-time.Second))
 			}),
-			[2]string{"True", "LeasesRenewed"}, [2]string{"True", "Succeeded"}, "ClaimsHealthy",
+			[2]string{"True", "LeasesRenewed"},
+			[2]string{"True", "Succeeded"},
+			"ClaimsHealthy",
 		},
 		"due runs, scaled to zero": {
 			makeScope(func(s *scope) {
 				s.pool.Spec.Replicas = new(int32(0))
 				s.view.State.Workers, s.view.State.Depth.Pending, s.view.State.OldestPending = 0, 5, new(now.Add(-time.Minute))
 			}),
-			[2]string{"False", "NoWorkers"}, [2]string{"True", "Succeeded"}, "ClaimsHealthy",
+			[2]string{"False", "NoWorkers"},
+			[2]string{"True", "Succeeded"},
+			"ClaimsHealthy",
 		},
 		"scaled to zero": {
 			makeScope(func(s *scope) { s.pool.Spec.Replicas = new(int32(0)) }),
-			[2]string{"True", "ScaledToZero"}, [2]string{"True", "Succeeded"}, "WorkersAvailable",
+			[2]string{"True", "ScaledToZero"},
+			[2]string{"True", "Succeeded"},
+			"WorkersAvailable",
 		},
 		"one worker short": {
 			makeScope(func(s *scope) { s.deployment.Status.ReadyReplicas = 1 }),
-			[2]string{"False", "ReplicasUnready"}, [2]string{"False", "ReplicasUnready"}, "WorkersAvailable",
+			[2]string{"False", "ReplicasUnready"},
+			[2]string{"False", "ReplicasUnready"},
+			"WorkersAvailable",
 		},
 		"template refused": {
 			makeScope(func(s *scope) { s.refused = new(condition.Stall(v1alpha1.ReasonInvalidTemplate, "invalid")) }),
-			[2]string{"False", "InvalidTemplate"}, [2]string{"False", "InvalidTemplate"}, "WorkersAvailable",
+			[2]string{"False", "InvalidTemplate"},
+			[2]string{"False", "InvalidTemplate"},
+			"WorkersAvailable",
 		},
 		"somebody else's deployment": {
 			makeScope(func(s *scope) { s.deployment, s.foreign = nil, true }),
-			[2]string{"False", "NameTaken"}, [2]string{"False", "NameTaken"}, "WorkersAvailable",
+			[2]string{"False", "NameTaken"},
+			[2]string{"False", "NameTaken"},
+			"WorkersAvailable",
 		},
 	}
 	for name, c := range cases {

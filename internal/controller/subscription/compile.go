@@ -11,6 +11,7 @@ import (
 	"github.com/syncline-dev/syncline/internal/controller/condition"
 	"github.com/syncline-dev/syncline/internal/runtime/mapping"
 	"github.com/syncline-dev/syncline/internal/runtime/schedule"
+	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
 
 // compiled is a spec, checked: the document for the row, or the verdict that says what is wrong with it.
@@ -60,11 +61,9 @@ func compile(sub *v1alpha1.IntegrationSubscription) (compiled, error) {
 		c.verdict = condition.Stall(v1alpha1.ReasonCompileFailed, list(problems))
 		return c, nil
 	}
-	if doc.Schedule != nil {
-		if err := schedule.Validate(*doc.Schedule); err != nil {
-			c.verdict = condition.Stall(v1alpha1.ReasonInvalidSchedule, "spec.schedule: "+err.Error())
-			return c, nil
-		}
+	if problem := scheduleProblem(doc.Schedule); problem != "" {
+		c.verdict = condition.Stall(v1alpha1.ReasonInvalidSchedule, problem)
+		return c, nil
 	}
 	text, err := document(doc)
 	if err != nil {
@@ -73,6 +72,17 @@ func compile(sub *v1alpha1.IntegrationSubscription) (compiled, error) {
 	c.document = text
 	c.verdict = condition.Pass(v1alpha1.ReasonCompiled, "every expression compiles")
 	return c, nil
+}
+
+// scheduleProblem says why a schedule never fires, empty when it does or there is none.
+func scheduleProblem(s *spec.Schedule) string {
+	if s == nil {
+		return ""
+	}
+	if err := schedule.Validate(*s); err != nil {
+		return "spec.schedule: " + err.Error()
+	}
+	return ""
 }
 
 // list gives all problems, each with the path in the resource.

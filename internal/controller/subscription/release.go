@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -107,12 +108,11 @@ func (r *Reconciler) remove(sub *v1alpha1.IntegrationSubscription, name types.Na
 // limit is how long this deletion may wait.
 func (r *Reconciler) limit(ctx context.Context, sub *v1alpha1.IntegrationSubscription) (time.Duration, error) {
 	var ns corev1.Namespace
-	err := r.API.Get(ctx, types.NamespacedName{Name: sub.Namespace}, &ns)
-	if client.IgnoreNotFound(err) != nil {
-		return 0, fmt.Errorf("read namespace %q: %w", sub.Namespace, err)
-	}
-	if err != nil || ns.Status.Phase == corev1.NamespaceTerminating {
+	switch err := r.API.Get(ctx, types.NamespacedName{Name: sub.Namespace}, &ns); {
+	case apierrors.IsNotFound(err), err == nil && ns.Status.Phase == corev1.NamespaceTerminating:
 		return r.Patience / 6, nil
+	case err != nil:
+		return 0, fmt.Errorf("read namespace %q: %w", sub.Namespace, err)
 	}
 	return r.Patience, nil
 }

@@ -21,7 +21,7 @@ var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 // makeScope is a subscription that does well.
 func makeScope(change ...func(*scope)) *scope {
-	reachable := database.DatabaseView{Known: true, Reachable: true, SchemaCurrent: true, Identity: "i"}
+	reachable := database.View{Known: true, Reachable: true, SchemaCurrent: true, Identity: "i"}
 	applied := &schema.Written{Outcome: schema.OutcomeApplied, Generation: 1}
 	ready := []metav1.Condition{{Type: "Ready", Status: "True"}}
 	s := &scope{
@@ -62,44 +62,127 @@ func TestConditions(t *testing.T) {
 		want, ready [2]string
 		conditionOf string
 	}{
-		"well":                   {makeScope(), [2]string{"True", "RunsSucceeding"}, [2]string{"True", "Succeeded"}, "RunsSucceeding"},
-		"no run yet is no fault": {makeScope(func(s *scope) { s.view.State.LastRun = nil }), [2]string{"Unknown", "NoRunYet"}, [2]string{"True", "Succeeded"}, "RunsSucceeding"},
-		"suspended":              {makeScope(func(s *scope) { s.sub.Spec.Suspend = new(true) }), [2]string{"True", "Suspended"}, [2]string{"True", "Succeeded"}, "RunsSucceeding"},
-		"one bad run":            {makeScope(failed("Transient", "502 at page 3", 1)), [2]string{"True", "RunFailed"}, [2]string{"True", "Succeeded"}, "RunsSucceeding"},
-		"three bad runs":         {makeScope(failed("Transient", "502 at page 3", 3)), [2]string{"False", "RunsFailing"}, [2]string{"False", "RunsFailing"}, "RunsSucceeding"},
-		"too many bad records":   {makeScope(failed("TooManyBadRecords", "40 of 100", 1)), [2]string{"False", "CursorStuck"}, [2]string{"False", "CursorStuck"}, "RunsSucceeding"},
+		"well": {makeScope(), [2]string{"True", "RunsSucceeding"}, [2]string{"True", "Succeeded"}, "RunsSucceeding"},
+		"no run yet is no fault": {
+			makeScope(func(s *scope) { s.view.State.LastRun = nil }),
+			[2]string{"Unknown", "NoRunYet"},
+			[2]string{"True", "Succeeded"},
+			"RunsSucceeding",
+		},
+		"suspended": {
+			makeScope(func(s *scope) { s.sub.Spec.Suspend = new(true) }),
+			[2]string{"True", "Suspended"},
+			[2]string{"True", "Succeeded"},
+			"RunsSucceeding",
+		},
+		"one bad run": {
+			makeScope(failed("Transient", "502 at page 3", 1)),
+			[2]string{"True", "RunFailed"},
+			[2]string{"True", "Succeeded"},
+			"RunsSucceeding",
+		},
+		"three bad runs": {
+			makeScope(failed("Transient", "502 at page 3", 3)),
+			[2]string{"False", "RunsFailing"},
+			[2]string{"False", "RunsFailing"},
+			"RunsSucceeding",
+		},
+		"too many bad records": {
+			makeScope(failed("TooManyBadRecords", "40 of 100", 1)),
+			[2]string{"False", "CursorStuck"},
+			[2]string{"False", "CursorStuck"},
+			"RunsSucceeding",
+		},
 		"does not compile": {makeScope(func(s *scope) {
 			s.compiled = compiled{verdict: condition.Stall(v1alpha1.ReasonCompileFailed, "line 1")}
 		}), [2]string{"False", "CompileFailed"}, [2]string{"False", "CompileFailed"}, "ExpressionsCompiled"},
-		"no pool":                  {makeScope(func(s *scope) { s.pool, s.bound = nil, false }), [2]string{"False", "PoolMissing"}, [2]string{"False", "PoolMissing"}, "PoolReady"},
-		"pool without database":    {makeScope(func(s *scope) { s.bound = false }), [2]string{"False", "PoolNotReady"}, [2]string{"False", "PoolNotReady"}, "PoolReady"},
-		"database away":            {makeScope(func(s *scope) { s.poolView.Database.Reachable = false }), [2]string{"False", "PoolNotReady"}, [2]string{"False", "PoolNotReady"}, "PoolReady"},
-		"pool's name taken":        {makeScope(func(s *scope) { s.poolView.Row = &schema.Written{Outcome: schema.OutcomeTaken} }), [2]string{"False", "PoolNotReady"}, [2]string{"False", "PoolNotReady"}, "PoolReady"},
-		"on another database":      {makeScope(func(s *scope) { s.home = homeElsewhere }), [2]string{"False", "PoolOnOtherDatabase"}, [2]string{"False", "PoolOnOtherDatabase"}, "PoolReady"},
-		"row newer":                {makeScope(func(s *scope) { s.view.Row = &schema.Written{Outcome: schema.OutcomeStale} }), [2]string{"False", "NewerGeneration"}, [2]string{"False", "NewerGeneration"}, "PoolReady"},
-		"row refused":              {makeScope(func(s *scope) { s.view.Row = &schema.Written{Outcome: schema.OutcomeRejected} }), [2]string{"False", "PoolNotReady"}, [2]string{"False", "PoolNotReady"}, "PoolReady"},
-		"no connection":            {makeScope(func(s *scope) { s.connection = nil }), [2]string{"False", "ConnectionMissing"}, [2]string{"False", "ConnectionMissing"}, "ConnectionReady"},
-		"connection not ready":     {makeScope(func(s *scope) { s.connection.Status.Conditions[0].Status = "False" }), [2]string{"False", "ConnectionNotReady"}, [2]string{"False", "ConnectionNotReady"}, "ConnectionReady"},
-		"connection not published": {makeScope(func(s *scope) { s.connectionView.Row = nil }), [2]string{"False", "ConnectionNotReady"}, [2]string{"False", "ConnectionNotReady"}, "ConnectionReady"},
+		"no pool": {
+			makeScope(func(s *scope) { s.pool, s.bound = nil, false }),
+			[2]string{"False", "PoolMissing"},
+			[2]string{"False", "PoolMissing"},
+			"PoolReady",
+		},
+		"pool without database": {
+			makeScope(func(s *scope) { s.bound = false }),
+			[2]string{"False", "PoolNotReady"},
+			[2]string{"False", "PoolNotReady"},
+			"PoolReady",
+		},
+		"database away": {
+			makeScope(func(s *scope) { s.poolView.Database.Reachable = false }),
+			[2]string{"False", "PoolNotReady"},
+			[2]string{"False", "PoolNotReady"},
+			"PoolReady",
+		},
+		"pool's name taken": {
+			makeScope(func(s *scope) { s.poolView.Row = &schema.Written{Outcome: schema.OutcomeTaken} }),
+			[2]string{"False", "PoolNotReady"},
+			[2]string{"False", "PoolNotReady"},
+			"PoolReady",
+		},
+		"on another database": {
+			makeScope(func(s *scope) { s.home = homeElsewhere }),
+			[2]string{"False", "PoolOnOtherDatabase"},
+			[2]string{"False", "PoolOnOtherDatabase"},
+			"PoolReady",
+		},
+		"row newer": {
+			makeScope(func(s *scope) { s.view.Row = &schema.Written{Outcome: schema.OutcomeStale} }),
+			[2]string{"False", "NewerGeneration"},
+			[2]string{"False", "NewerGeneration"},
+			"PoolReady",
+		},
+		"row refused": {
+			makeScope(func(s *scope) { s.view.Row = &schema.Written{Outcome: schema.OutcomeRejected} }),
+			[2]string{"False", "PoolNotReady"},
+			[2]string{"False", "PoolNotReady"},
+			"PoolReady",
+		},
+		"no connection": {
+			makeScope(func(s *scope) { s.connection = nil }),
+			[2]string{"False", "ConnectionMissing"},
+			[2]string{"False", "ConnectionMissing"},
+			"ConnectionReady",
+		},
+		"connection not ready": {
+			makeScope(func(s *scope) { s.connection.Status.Conditions[0].Status = "False" }),
+			[2]string{"False", "ConnectionNotReady"},
+			[2]string{"False", "ConnectionNotReady"},
+			"ConnectionReady",
+		},
+		"connection not published": {
+			makeScope(func(s *scope) { s.connectionView.Row = nil }),
+			[2]string{"False", "ConnectionNotReady"},
+			[2]string{"False", "ConnectionNotReady"},
+			"ConnectionReady",
+		},
 		"column of another type": {
 			makeScope(func(s *scope) {
 				s.view.Sink = &database.SinkView{Problems: []sink.Problem{{Wanted: "bigint", Found: "text", Message: "m"}}}
 			}),
-			[2]string{"False", "ColumnMismatch"}, [2]string{"False", "ColumnMismatch"}, "SinkReady",
+			[2]string{"False", "ColumnMismatch"},
+			[2]string{"False", "ColumnMismatch"},
+			"SinkReady",
 		},
 		"no table": {
 			makeScope(func(s *scope) {
 				s.view.Sink = &database.SinkView{TableMissing: true, Problems: []sink.Problem{{Message: "m"}}}
 			}),
-			[2]string{"False", "TableMissing"}, [2]string{"False", "TableMissing"}, "SinkReady",
+			[2]string{"False", "TableMissing"},
+			[2]string{"False", "TableMissing"},
+			"SinkReady",
 		},
 		"no right": {
 			makeScope(func(s *scope) { s.view.Sink = &database.SinkView{Problems: []sink.Problem{{Message: "GRANT"}}} }),
-			[2]string{"False", "SinkUnusable"}, [2]string{"False", "SinkUnusable"}, "SinkReady",
+			[2]string{"False", "SinkUnusable"},
+			[2]string{"False", "SinkUnusable"},
+			"SinkReady",
 		},
 		"table to be made": {
 			makeScope(func(s *scope) { s.view.Sink = &database.SinkView{TableMissing: true, Statements: []string{"CREATE"}} }),
-			[2]string{"True", "SinkReady"}, [2]string{"True", "Succeeded"}, "SinkReady",
+			[2]string{"True", "SinkReady"},
+			[2]string{"True", "Succeeded"},
+			"SinkReady",
 		},
 	}
 	for name, c := range cases {

@@ -92,10 +92,16 @@ func TestPoolRowsBelongToTheirResource(t *testing.T) {
 		want schema.Written
 	}{
 		{"the same again changes no generation", poolOf(t, mine, "batch", 5), schema.Written{Outcome: schema.OutcomeApplied, Generation: 1}},
-		{"another tuning grows the generation", poolOf(t, ownerOf("team-a", "batch", "uid-1", 4), "batch", 6), schema.Written{Outcome: schema.OutcomeApplied, Generation: 2}},
+		{
+			"another tuning grows the generation", poolOf(t, ownerOf("team-a", "batch", "uid-1", 4), "batch", 6),
+			schema.Written{Outcome: schema.OutcomeApplied, Generation: 2},
+		},
 		{"an older generation is refused", poolOf(t, mine, "batch", 7), schema.Written{Outcome: schema.OutcomeStale, Owner: ownerOf("team-a", "batch", "uid-1", 4)}},
 		{"another resource is refused", poolOf(t, other, "batch", 7), schema.Written{Outcome: schema.OutcomeTaken, Owner: ownerOf("team-a", "batch", "uid-1", 4)}},
-		{"a resource created again takes its row over", poolOf(t, ownerOf("team-a", "batch", "uid-9", 1), "batch", 6), schema.Written{Outcome: schema.OutcomeApplied, Generation: 2}},
+		{
+			"a resource created again takes its row over", poolOf(t, ownerOf("team-a", "batch", "uid-9", 1), "batch", 6),
+			schema.Written{Outcome: schema.OutcomeApplied, Generation: 2},
+		},
 	}
 	for _, s := range steps {
 		if diff := cmp.Diff(s.want, writePools(t, db, s.row)["batch"]); diff != "" {
@@ -144,9 +150,9 @@ func TestTuningIsAnnouncedOnlyWhenItChanges(t *testing.T) {
 
 var connectionID = spec.ID(cluster, "IntegrationConnection", "team-a", "crm")
 
-func connectionOf(t *testing.T, generation int64, credential, version string) schema.DesiredConnection {
+func connectionOf(t *testing.T, credential, version string) schema.DesiredConnection {
 	return schema.DesiredConnection{
-		Owner: ownerOf("team-a", "crm", "uid-1", generation), ID: connectionID, Provider: "crm",
+		Owner: ownerOf("team-a", "crm", "uid-1", 1), ID: connectionID, Provider: "crm",
 		Spec:       encode(t, spec.Connection{Version: spec.Version, Provider: "crm"}),
 		Credential: []byte(credential), CredentialVersion: &version,
 	}
@@ -170,7 +176,7 @@ func TestCredentialIsReplacedOnlyByAnotherVersion(t *testing.T) {
 		{"sealed-again", "v1", "sealed-1"},
 		{"sealed-2", "v2", "sealed-2"},
 	} {
-		if got := writeConnection(t, db, connectionOf(t, 1, step.credential, step.version)); got.Outcome != schema.OutcomeApplied {
+		if got := writeConnection(t, db, connectionOf(t, step.credential, step.version)); got.Outcome != schema.OutcomeApplied {
 			t.Fatalf("write connection: %+v", got)
 		}
 		var got []byte
@@ -208,7 +214,7 @@ func TestSubscriptionNeedsItsConnection(t *testing.T) {
 	if got := writeSubscription(t, db, subscriptionOf(t, 1, "ticket")); got.Outcome != schema.OutcomeConnectionMissing {
 		t.Errorf("a subscription without its connection's row is %+v, want it to wait", got)
 	}
-	writeConnection(t, db, connectionOf(t, 1, "sealed", "v1"))
+	writeConnection(t, db, connectionOf(t, "sealed", "v1"))
 	if got := writeSubscription(t, db, subscriptionOf(t, 1, "ticket")); got.Outcome != schema.OutcomeApplied || got.Generation != 1 {
 		t.Errorf("the same with its connection's row is %+v, want it applied", got)
 	}
@@ -220,7 +226,7 @@ func TestSubscriptionNeedsItsConnection(t *testing.T) {
 func TestBrokenSpecStillSuspends(t *testing.T) {
 	t.Parallel()
 	db := declared(t)
-	writeConnection(t, db, connectionOf(t, 1, "sealed", "v1"))
+	writeConnection(t, db, connectionOf(t, "sealed", "v1"))
 	writeSubscription(t, db, subscriptionOf(t, 1, "ticket"))
 	broken := subscriptionOf(t, 2, "")
 	broken.Spec, broken.Suspended = nil, true
@@ -248,10 +254,13 @@ func TestRemovalsLeaveWhatTheyShould(t *testing.T) {
 	ctx := t.Context()
 	pool := poolOf(t, ownerOf("team-a", "batch", "uid-pool", 1), "batch", 1)
 	writePools(t, db, pool)
-	writeConnection(t, db, connectionOf(t, 1, "sealed", "v1"))
+	writeConnection(t, db, connectionOf(t, "sealed", "v1"))
 	sub := subscriptionOf(t, 1, "ticket")
 	writeSubscription(t, db, sub)
-	if _, err := db.Exec(ctx, "INSERT INTO sync_run (subscription_id, run_id, token, attempt, action, generation, full_walk) VALUES ($1, 1, 1, 1, 'manual', 1, true)", subscriptionID); err != nil {
+	audit := `
+INSERT INTO sync_run (subscription_id, run_id, token, attempt, action, generation, full_walk)
+VALUES ($1, 1, 1, 1, 'manual', 1, true)`
+	if _, err := db.Exec(ctx, audit, subscriptionID); err != nil {
 		t.Fatal(err)
 	}
 
@@ -308,7 +317,10 @@ func TestPoolRowStaysWhileWorkersLive(t *testing.T) {
 	ctx := t.Context()
 	pool := poolOf(t, ownerOf("team-a", "batch", "uid-pool", 1), "batch", 1)
 	writePools(t, db, pool)
-	if _, err := db.Exec(ctx, "INSERT INTO worker (pool, types, lease_millis, heartbeat_millis, expires_at, started_at) VALUES ('batch', '{}', 60000, 20000, clock_timestamp() + interval '1 minute', clock_timestamp())"); err != nil {
+	live := `
+INSERT INTO worker (pool, types, lease_millis, heartbeat_millis, expires_at, started_at)
+VALUES ('batch', '{}', 60000, 20000, clock_timestamp() + interval '1 minute', clock_timestamp())`
+	if _, err := db.Exec(ctx, live); err != nil {
 		t.Fatal(err)
 	}
 	inTx(t, db, func(tx pgx.Tx) error {
