@@ -1,9 +1,8 @@
 package manager_test
 
 import (
+	"cmp"
 	"context"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/syncline-dev/syncline/internal/controller/jobpool"
 	"github.com/syncline-dev/syncline/internal/controller/manager"
@@ -72,22 +70,16 @@ var _ = BeforeSuite(func(ctx context.Context) {
 // grant binds the generated role to the identity that the manager runs as, and nothing else.
 func grant(ctx context.Context) {
 	GinkgoHelper()
-	text, err := os.ReadFile(filepath.Join(kubetest.Root(), "config", "rbac", "role.yaml"))
-	Expect(err).NotTo(HaveOccurred())
 	var role rbacv1.ClusterRole
-	Expect(yaml.Unmarshal(text, &role)).To(Succeed())
-	Expect(api.Create(ctx, &role)).To(Succeed())
-	Expect(api.Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: operator}},
-	})).To(Succeed())
+	readRole("role.yaml", &role)
+	bindRole(ctx, &role, operatorUser)
 }
 
 // startManager runs a manager until the suite or the spec ends, and gives the function that ends it sooner.
 func startManager(o manager.Options) (stop func()) {
 	GinkgoHelper()
-	o.Cluster, o.MetricsAddress, o.HealthAddress, o.SkipNameValidation = clusterID, "0", "0", true
+	o.Cluster, o.SkipNameValidation = clusterID, true
+	o.MetricsAddress, o.HealthAddress = cmp.Or(o.MetricsAddress, "0"), cmp.Or(o.HealthAddress, "0")
 	o.MaxConcurrentReconciles = 4
 	o.Pace = manager.Pace{Poll: 300 * time.Millisecond, Housekeeping: 2 * time.Second, Rest: 500 * time.Millisecond, Patience: 6 * time.Second}
 	o.Workers = jobpool.Options{Image: "localhost/syncline:test", PullPolicy: corev1.PullNever}
