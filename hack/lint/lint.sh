@@ -17,4 +17,4 @@ if [ ! -x "$bin/golangci-lint" ]; then
 fi
 cd "$here/../.."
 "$bin/golangci-lint" config verify
-"$bin/golangci-lint" run "$@"
+"$bin/golangci-lint" run --allow-serial-runners "$@"
