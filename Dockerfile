@@ -1,10 +1,9 @@
 # The image of the operator and of the workers: two static programs, a CA bundle and an unprivileged user, no shell.
 # hack/images/build.sh makes the same image without a container engine.
 #
-#   docker build --build-arg VERSION=v0.1.0 -t syncline:v0.1.0 .
+#   docker build -t syncline:v0.1.0 .
 FROM --platform=$BUILDPLATFORM golang:1.26.8-bookworm AS build
 ARG TARGETOS TARGETARCH
-ARG VERSION=dev
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
@@ -13,7 +12,7 @@ COPY cmd cmd
 COPY internal internal
 # Time zones of schedules are compiled in, because the image has no zoneinfo folder.
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -tags timetzdata -ldflags "-s -w -X main.version=$VERSION" -o /out/ ./cmd/manager ./cmd/worker
+    go build -trimpath -tags timetzdata -ldflags '-s -w' -o /out/ ./cmd/manager ./cmd/worker
 RUN mkdir -p /rootfs/etc/ssl/certs /rootfs/home/nonroot /rootfs/tmp && chmod 1777 /rootfs/tmp \
     && cp /etc/ssl/certs/ca-certificates.crt /rootfs/etc/ssl/certs/ \
     && printf 'root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n' > /rootfs/etc/passwd \

@@ -43,7 +43,7 @@ if [ ! -f "$stamp" ]; then
   start=$SECONDS
   for p in "${packages[@]}"; do
     t=$SECONDS
-    GOBIN=$bin go install -tags "$tags" -ldflags "$ldflags" "$p" >&2
+    GOBIN=$bin go install -buildvcs=false -tags "$tags" -ldflags "$ldflags" "$p" >&2
     echo "  $(basename "${p%/v[0-9]}") built in $((SECONDS - t)) s" >&2
   done
   ln -sf server "$bin/etcd"

@@ -11,8 +11,11 @@ import (
 func (s *Story) firstSync(ctx context.Context) error {
 	s.console.Say("The schedule starts a run as soon as the subscription is Ready: 25 pages of 200 tickets, each page one transaction.")
 	err := s.console.During("wait for the first run", func() error {
-		_, err := s.awaitRun(ctx, time.Time{}, 2*time.Minute)
-		return err
+		first, err := s.awaitRun(ctx, time.Time{}, 2*time.Minute)
+		if err != nil {
+			return err
+		}
+		return s.awaitShown(ctx, first)
 	})
 	if err != nil {
 		return err

@@ -6,8 +6,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/syncline-dev/syncline/test/e2e/lab"
 )
 
 // Verdict is the outcome of a check.
@@ -211,7 +214,17 @@ SELECT (SELECT count(*) FROM syncline.ready) + (SELECT count(*) FROM syncline.sc
 
 func (s *Story) checkQuiet(ctx context.Context) ([]Verdict, error) {
 	var pending, running, lanes, quarantined, withoutCursor int64
-	if err := s.db.QueryRow(ctx, leftovers).Scan(&pending, &running, &lanes, &quarantined, &withoutCursor); err != nil {
+	count := func() error {
+		return s.db.QueryRow(ctx, leftovers).Scan(&pending, &running, &lanes, &quarantined, &withoutCursor)
+	}
+	// The schedule goes on, and a run of it may be under way for a moment: what is wrong is one that stays.
+	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	err := lab.Await(wait, "quiet", 100*time.Millisecond, func() (bool, error) {
+		err := count()
+		return err == nil && pending+running+lanes == 0, err
+	})
+	if err != nil && wait.Err() == nil {
 		return nil, fmt.Errorf("count leftovers: %w", err)
 	}
 	return []Verdict{

@@ -142,8 +142,10 @@ patches:
     {apiVersion: v1, kind: Secret, metadata: {name: helpdesk-api}, stringData: {token: "%s"}}
 `
 
+func (s *Story) overlayDir() string { return filepath.Join(s.env.State, "samples") }
+
 func (s *Story) overlay() (string, error) {
-	dir := filepath.Join(s.env.State, "samples")
+	dir := s.overlayDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make the samples' overlay: %w", err)
 	}

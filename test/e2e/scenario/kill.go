@@ -75,7 +75,10 @@ func (s *Story) kill(ctx context.Context) error {
 	if err := s.showAttempts(ctx, running.Run); err != nil {
 		return err
 	}
-	return s.shell(ctx, "kubectl", "get", "pods", "--namespace", namespace)
+	if err := s.shell(ctx, "kubectl", "get", "pods", "--namespace", namespace); err != nil {
+		return err
+	}
+	return s.speedUp(ctx)
 }
 
 // slowDown makes the next run long enough to be hit in its middle, and the lease short enough to watch: both by what a
@@ -96,9 +99,19 @@ func (s *Story) slowDown(ctx context.Context) error {
 	return s.console.During("wait until all of it is in force", func() error { return s.awaitInForce(ctx) })
 }
 
+// speedUp applies the samples again, which takes back what slowDown set.
+func (s *Story) speedUp(ctx context.Context) error {
+	s.console.Say("The samples once more, and the schedule goes on: everything as it was.")
+	if err := s.shell(ctx, "kubectl", "apply", "--namespace", namespace, "-k", s.overlayDir()); err != nil {
+		return err
+	}
+	_, err := s.env.Run(ctx, "kubectl", "patch", "integrationsubscription", subscription, "--namespace", namespace, "--type=merge", "--patch", `{"spec":{"suspend":false}}`)
+	return err
+}
+
 // inForce is true when the rows say what the patches said and every worker of the pool runs the pool's newest tuning.
 const inForce = `SELECT c.spec->>'milliRequestsPerSecond' = '2000' AND s.suspended AND w.workers > 0 AND w.current
-FROM (SELECT coalesce(spec->'http', spec) AS spec FROM syncline.connection WHERE provider = 'pocketbase') AS c,
+FROM (SELECT spec->'http' AS spec FROM syncline.connection WHERE provider = 'pocketbase') AS c,
   (SELECT suspended FROM syncline.subscription WHERE id = $1) AS s,
   (SELECT count(*) AS workers, bool_and(w.tuning_generation = p.tuning_generation AND (p.tuning->>'leaseMillis')::bigint = 10000) AS current
    FROM syncline.worker AS w JOIN syncline.pool AS p ON p.name = w.pool) AS w`
@@ -220,6 +233,15 @@ func (s *Story) appliedBy(ctx context.Context, attempt int64) (int64, error) {
 	return s.count(ctx, `SELECT count(*) FROM syncline.sync_item WHERE sync_run_id = $1`, attempt)
 }
 
+// attemptsOfRun lists who held a run: attempts that did not succeed keep their worker in syncline.attempt, the last one in
+// syncline.run.
+const attemptsOfRun = `SELECT r.run_id AS run, r.token AS claim, coalesce(a.pod, w.pod) AS worker, r.outcome, r.chunks AS pages, r.updated, r.unchanged
+FROM syncline.sync_run AS r
+LEFT JOIN syncline.attempt AS a ON a.run = r.run_id AND a.number = r.token
+LEFT JOIN syncline.run AS j ON j.id = r.run_id AND j.claim_token = r.token
+LEFT JOIN syncline.worker AS w ON w.id = j.claimed_by
+WHERE r.run_id = %d ORDER BY r.token`
+
 func (s *Story) showAttempts(ctx context.Context, run int64) error {
-	return s.query(ctx, fmt.Sprintf(`SELECT r.run_id AS run, r.token, r.attempt, coalesce(a.pod, w.pod, '') AS worker, r.outcome, r.chunks, r.updated, r.unchanged FROM syncline.sync_run AS r LEFT JOIN syncline.attempt AS a ON a.run = r.run_id AND a.number = r.token LEFT JOIN syncline.run AS j ON j.id = r.run_id AND j.claim_token = r.token LEFT JOIN syncline.worker AS w ON w.id = j.claimed_by WHERE r.run_id = %d ORDER BY r.token`, run))
+	return s.query(ctx, fmt.Sprintf(attemptsOfRun, run))
 }

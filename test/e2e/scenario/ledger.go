@@ -26,7 +26,7 @@ var eventOf = map[Operation]string{
 // history is what the script did to one record.
 type history struct {
 	operations []Operation
-	// mapped is the provider's time of the last write that changed a mapped value: what the row must show.
+	// mapped is the provider's time of the last of them: what the row must show. A write that changed nothing is none.
 	mapped string
 }
 
@@ -46,9 +46,7 @@ func (l *Ledger) wrote(op Operation, records ...lab.Record) {
 			l.records[r.ID()] = h
 		}
 		h.operations = append(h.operations, op)
-		if op != Deleted { // a delete leaves the row's values as they were
-			h.mapped = r.Text("updated")
-		}
+		h.mapped = r.Text("updated")
 	}
 }
 

@@ -83,10 +83,24 @@ func (s *Story) sync(ctx context.Context) (attempt, error) {
 		if err != nil {
 			return err
 		}
-		last, err = s.awaitRun(ctx, before, time.Minute)
-		return err
+		if last, err = s.awaitRun(ctx, before, time.Minute); err != nil {
+			return err
+		}
+		return s.awaitShown(ctx, last)
 	})
 	return last, err
+}
+
+// awaitShown waits until the subscription's status tells of a run that has ended, which takes it a few seconds at most.
+func (s *Story) awaitShown(ctx context.Context, a attempt) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("not shown after 30 s"))
+	defer cancel()
+	return lab.Await(ctx, fmt.Sprintf("run %d in the subscription's status", a.Run), 200*time.Millisecond, func() (bool, error) {
+		sub, err := s.readSubscription(ctx)
+		run := sub.Status.LastRun
+		shown := run.ID > a.Run || run.ID == a.Run && (run.Outcome == "Succeeded" || run.Outcome == "NoChanges")
+		return shown, errors.Join(err, fmt.Errorf("it shows run %d %s", run.ID, run.Outcome))
+	})
 }
 
 // awaitRun waits for a run that began after a moment to read everything. A run that failed is an error at once.
@@ -115,7 +129,8 @@ func (s *Story) lastEvent(ctx context.Context) (int64, error) {
 
 // showEvents shows the change events after one.
 func (s *Story) showEvents(ctx context.Context, after int64) error {
-	return s.query(ctx, fmt.Sprintf(`SELECT seq, type, payload->>'externalId' AS ticket, version, payload->'changedFields' AS changed_fields, payload->'resurrected' AS resurrected FROM syncline.outbox WHERE seq > %d ORDER BY seq`, after))
+	return s.query(ctx, fmt.Sprintf(`SELECT seq, type, payload->>'externalId' AS ticket, version, payload->'changedFields' AS changed_fields, payload->'resurrected' AS resurrected
+FROM syncline.outbox WHERE seq > %d ORDER BY seq`, after))
 }
 
 // expectChanges holds a run's own figures against the script.
