@@ -27,17 +27,7 @@ func TestMainJob(t *testing.T) {
 		}
 		story.Close(context.Background())
 	})
-	for _, step := range story.Steps() {
-		ok := t.Run(step.Name, func(t *testing.T) {
-			console.Title("%s", step.Title)
-			if err := step.Run(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		})
-		if !ok {
-			t.Fatalf("step %s did not work; the rest of the story needs it", step.Name)
-		}
-	}
+	tell(t, console, story.Steps())
 	for _, check := range story.Checks() {
 		t.Run("check-"+check.Name, func(t *testing.T) {
 			wrong, err := story.Hold(t.Context(), check)
@@ -48,5 +38,24 @@ func TestMainJob(t *testing.T) {
 				t.Errorf("%d figures are wrong", wrong)
 			}
 		})
+	}
+	if !t.Failed() { // else the cluster is left as it is, for the logs
+		tell(t, console, story.Epilogue())
+	}
+}
+
+// tell runs steps in order, until one does not work.
+func tell(t *testing.T, console *lab.Console, steps []scenario.Step) {
+	t.Helper()
+	for _, step := range steps {
+		ok := t.Run(step.Name, func(t *testing.T) {
+			console.Title("%s", step.Title)
+			if err := step.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if !ok {
+			t.Fatalf("step %s did not work; what follows needs it", step.Name)
+		}
 	}
 }

@@ -108,7 +108,7 @@ func (s *Story) awaitReady(ctx context.Context) error {
 // endpoint.
 const servers = `apiVersion: v1
 kind: Namespace
-metadata: {name: %[1]s}
+metadata: {name: %[1]s, labels: {pod-security.kubernetes.io/enforce: restricted}}
 ---
 apiVersion: v1
 kind: Service
