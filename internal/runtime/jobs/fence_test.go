@@ -295,8 +295,15 @@ func TestS10CompleteAndFenceBoundTheirTransactionsIdleTime(t *testing.T) {
 		q.exec(`UPDATE worker SET lease_millis = 300`)
 		run := q.start(jobs.StartParams{})
 		tx := q.begin()
+		if _, err := tx.Exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil {
+			t.Fatal(err)
+		}
 		if err := call(tx, q.claimOne(inc)); err != nil {
 			t.Fatal(err)
+		}
+		var bound string
+		if err := tx.QueryRow(t.Context(), `SELECT current_setting('idle_in_transaction_session_timeout')`).Scan(&bound); err != nil || bound != "100ms" {
+			t.Fatalf("%s bounds idle time to %q, %v, want a third of the lease", name, bound, err)
 		}
 		// A process frozen here would do nothing: the server ends its transaction, and the row is free for the sweep.
 		q.expire(inc)

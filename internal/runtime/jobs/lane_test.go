@@ -101,6 +101,23 @@ func TestS8TwoClaimersCannotReorderALane(t *testing.T) {
 	q.wantClaims(b, 5, first)
 }
 
+func TestS8AClaimPassesALockedLaneOver(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	first := q.start(jobs.StartParams{Lane: "a"})
+	q.giveBack(inc, q.wantClaims(inc, 1, first)...)
+	lane := q.begin()
+	if _, err := lane.Exec(t.Context(), `SELECT FROM lane FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	q.impatient()
+	free := q.start(jobs.StartParams{})
+	q.wantClaims(inc, 5, free)
+	commit(t, lane)
+	q.wantClaims(inc, 5, first)
+}
+
 func TestS8ALaneIsHeldUntilItsHandlerHasStopped(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -182,8 +199,10 @@ func TestS8ARetryKeepsItsLane(t *testing.T) {
 	first, second := q.start(jobs.StartParams{Lane: "a"}), q.start(jobs.StartParams{Lane: "a"})
 	c := q.wantClaims(inc, 1, first)[0]
 	q.settle(inc, retried(c, true))
+	third := q.start(jobs.StartParams{Lane: "a"})
 	again := q.wantClaims(other, 5, first)[0]
 	q.wantPlace(second, "pending", "blocked")
+	q.wantPlace(third, "pending", "blocked")
 	q.settle(other, completed(again))
 	q.wantClaims(inc, 5, second)
 }
