@@ -142,7 +142,7 @@ func (p *pipeline) add(ctx context.Context, pending *chunk, page source.Page) (*
 			}
 			pending = &chunk{}
 		}
-		mapped, err := p.run.mapRecord(raw)
+		mapped, err := p.run.mapRecord(ctx, raw)
 		if err != nil {
 			return nil, err
 		}
@@ -197,8 +197,8 @@ func (p *pipeline) write(ctx context.Context) error {
 }
 
 // mapRecord maps one record; an error of its own concerns this record only.
-func (r *run) mapRecord(raw any) (record, error) {
-	mapped, err := r.program.Apply(raw)
+func (r *run) mapRecord(ctx context.Context, raw any) (record, error) {
+	mapped, err := r.program.Apply(ctx, raw)
 	out := record{raw: raw, mapped: mapped}
 	if err != nil {
 		var ok bool

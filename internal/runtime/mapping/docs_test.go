@@ -62,7 +62,7 @@ func TestTheMappingInTheDocsMapsTheRecord(t *testing.T) {
 			s.Mapping = append(s.Mapping, spec.Field{Name: f.Field, From: f.From, Expr: f.Expr, Type: spec.FieldType(f.Type)})
 		}
 	})
-	got, err := p.Apply(mustDecode(t, blocks(t, "json")[0]))
+	got, err := p.Apply(t.Context(), mustDecode(t, blocks(t, "json")[0]))
 	if err != nil {
 		t.Fatal(err)
 	}

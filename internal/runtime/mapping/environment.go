@@ -6,21 +6,27 @@ import (
 	"time"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/common/overloads"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/ext"
-	"github.com/google/cel-go/interpreter"
 )
 
 const (
 	// maxExpression is the length of an expression in characters.
 	maxExpression = 10_000
-	// costLimit bounds one evaluation, in CEL's units (a field access is 1); it is Kubernetes' limit for one rule.
-	costLimit = 1_000_000
+	// interruptEvery is the number of rounds of a macro after which its context is looked at.
+	interruptEvery = 100
+	// maxStates bounds the automaton of a regular expression.
+	maxStates = 5_000
 	// maxPattern is the length of a regular expression in characters.
 	maxPattern = 1_000
 )
+
+// eachFunction stands around what a macro goes through, and pays for collecting the keys of a map; and around the
+// condition of its rounds, with their number of steps, and pays for these.
+const eachFunction = "@each"
 
 // The variables of expressions.
 const (
@@ -28,13 +34,19 @@ const (
 	bodyVariable   = "body"
 )
 
-// environments are made once; they are safe for concurrent use.
-var environments = map[string]func() *cel.Env{
-	recordVariable: sync.OnceValue(func() *cel.Env { return newEnvironment(recordVariable) }),
-	bodyVariable:   sync.OnceValue(func() *cel.Env { return newEnvironment(bodyVariable) }),
+// environment is what expressions over one variable compile in.
+type environment struct {
+	*cel.Env
+	planner planner
 }
 
-func newEnvironment(variable string) *cel.Env {
+// environments are made once; they are safe for concurrent use.
+var environments = map[string]func() environment{
+	recordVariable: sync.OnceValue(func() environment { return newEnvironment(recordVariable) }),
+	bodyVariable:   sync.OnceValue(func() environment { return newEnvironment(bodyVariable) }),
+}
+
+func newEnvironment(variable string) environment {
 	options := append(exactOverloads(), decimalFunctions()...)
 	options = append(options, timeFunctions()...)
 	options = append(options,
@@ -42,7 +54,14 @@ func newEnvironment(variable string) *cel.Env {
 		cel.OptionalTypes(),
 		ext.Strings(),
 		ext.Lists(),
+		cel.Function("sort", cel.MemberOverload("list_decimal_sort", []*cel.Type{cel.ListType(decimalType)}, cel.ListType(decimalType))),
+		cel.Function("@sortByAssociatedKeys", cel.MemberOverload("list_decimal_sortByAssociatedKeys",
+			[]*cel.Type{cel.ListType(cel.TypeParamType("T")), cel.ListType(decimalType)}, cel.ListType(cel.TypeParamType("T")))),
 		cel.ASTValidators(cel.ValidateTimestampLiterals(), cel.ValidateDurationLiterals(), cel.ValidateRegexLiterals()),
+		cel.Function(eachFunction, cel.Overload(eachFunction+"_range", []*cel.Type{cel.TypeParamType("T")}, cel.TypeParamType("T"),
+			cel.UnaryBinding(func(v ref.Val) ref.Val { return v })),
+			cel.Overload(eachFunction+"_round", []*cel.Type{cel.TypeParamType("T"), cel.IntType}, cel.TypeParamType("T"),
+				cel.BinaryBinding(func(v, _ ref.Val) ref.Val { return v }))),
 		cel.ParserExpressionSizeLimit(maxExpression),
 		cel.DefaultUTCTimeZone(true),
 	)
@@ -50,18 +69,21 @@ func newEnvironment(variable string) *cel.Env {
 	if err == nil {
 		env, err = env.Extend(cel.CustomTypeAdapter(adapter{env.CELTypeAdapter()}))
 	}
+	var ops map[string]functions.FunctionOp
+	if err == nil {
+		ops, err = operations(env)
+	}
 	if err != nil {
 		panic(fmt.Errorf("declare the expressions' environment: %w", err))
 	}
-	return env
+	return environment{env, planner{ops}}
 }
 
 // plan makes a checked expression runnable, with its limits.
-func plan(env *cel.Env, checked *cel.Ast) (cel.Program, error) {
-	return env.Program(checked,
-		cel.CustomDecoratorV2(exactPlan),
-		cel.OptimizeRegex(interpreter.MatchesRegexOptimization),
-		cel.CostLimit(costLimit),
+func (e environment) plan(checked *cel.Ast) (cel.Program, error) {
+	return e.Program(checked,
+		cel.CustomDecoratorV2(e.planner.decorate),
+		cel.InterruptCheckFrequency(interruptEvery),
 	)
 }
 

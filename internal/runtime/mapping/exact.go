@@ -3,7 +3,9 @@ package mapping
 import (
 	"github.com/cockroachdb/apd/v3"
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/overloads"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
@@ -19,29 +21,49 @@ var exactOperators = map[string]func(l, r ref.Val) ref.Val{
 	operators.LessEquals:    comparison(func(c types.Int) bool { return c <= 0 }),
 	operators.Greater:       comparison(func(c types.Int) bool { return c > 0 }),
 	operators.GreaterEquals: comparison(func(c types.Int) bool { return c >= 0 }),
-	operators.Add:           arithmetic(exactly((*apd.Context).Add), traits.Adder.Add),
+	operators.Add:           arithmetic(exactly((*apd.Context).Add), add),
 	operators.Subtract:      arithmetic(exactly((*apd.Context).Sub), traits.Subtractor.Subtract),
 	operators.Multiply:      arithmetic(exactly((*apd.Context).Mul), traits.Multiplier.Multiply),
 	operators.Divide:        arithmetic(divide, traits.Divider.Divide),
 	operators.In:            contains,
 }
 
-// exactPlan puts the exact operators into a plan and turns decimal('1.5'), which literals become, into a constant.
-func exactPlan(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+// planner gives every call of a plan its exact operation and its meter, and turns decimal('1.5'), which literals become,
+// into a constant.
+type planner struct {
+	operations map[string]functions.FunctionOp
+}
+
+func (p planner) decorate(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
 	call, ok := i.(interpreter.InterpretableCall)
-	if !ok {
+	if !ok || len(call.Args()) == 0 {
 		return i, nil
 	}
-	args := call.Args()
-	if op, ok := exactOperators[call.Function()]; ok && len(args) == 2 {
-		return interpreter.NewCall(call.ID(), call.Function(), call.OverloadID(), args, func(v ...ref.Val) ref.Val { return op(v[0], v[1]) }), nil
+	constant, isConstant := call.Args()[len(call.Args())-1].(interpreter.InterpretableConst)
+	switch {
+	case isConstant && call.Function() == decimalType.TypeName():
+		return interpreter.NewConstValue(call.ID(), makeDecimal(constant.Value())), nil
+	case isConstant && call.Function() == overloads.Matches:
+		return matcher(call, stringOf(constant.Value()))
 	}
-	if call.Function() == decimalType.TypeName() && len(args) == 1 {
-		if text, ok := args[0].(interpreter.InterpretableConst); ok {
-			return interpreter.NewConstValue(call.ID(), makeDecimal(text.Value())), nil
-		}
+	if op := p.operation(call); op != nil {
+		return metered(call, op), nil
 	}
 	return i, nil
+}
+
+// operation is what a call does; nil for the few that take errors for arguments.
+func (p planner) operation(call interpreter.InterpretableCall) functions.FunctionOp {
+	if op, ok := exactOperators[call.Function()]; ok && len(call.Args()) == 2 {
+		return func(args ...ref.Val) ref.Val { return op(args[0], args[1]) }
+	}
+	if op, ok := exactFunctions[call.Function()]; ok {
+		return op
+	}
+	if op, ok := p.operations[call.OverloadID()]; ok {
+		return op
+	}
+	return p.operations[call.Function()]
 }
 
 // operandPairs are the types for which the checker has to let the operators through.
@@ -53,7 +75,7 @@ var operandPairs = map[string][]*cel.Type{
 	"uint_decimal":    {cel.UintType, decimalType},
 }
 
-// exactOverloads declares the operators for the checker; exactPlan implements them.
+// exactOverloads declares the operators for the checker; the planner implements them.
 func exactOverloads() []cel.EnvOption {
 	var options []cel.EnvOption
 	declare := func(result *cel.Type, names ...string) {
@@ -83,19 +105,39 @@ func bothDecimal(l, r ref.Val) (a, b *apd.Decimal, ok bool) {
 
 func comparison(holds func(types.Int) bool) func(l, r ref.Val) ref.Val {
 	return func(l, r ref.Val) ref.Val {
-		if a, b, ok := bothDecimal(l, r); ok {
-			return types.Bool(holds(types.Int(a.Cmp(b))))
-		}
-		comparer, ok := l.(traits.Comparer)
+		v := compare(l, r)
+		c, ok := v.(types.Int)
 		if !ok {
-			return types.MaybeNoSuchOverloadErr(l)
-		}
-		c, ok := comparer.Compare(r).(types.Int)
-		if !ok {
-			return types.NewErr("no such overload: %s is not comparable with %s", l.Type().TypeName(), r.Type().TypeName())
+			return v
 		}
 		return types.Bool(holds(c))
 	}
+}
+
+// compare gives -1, 0 or 1, or an error when the two have no order.
+func compare(l, r ref.Val) ref.Val {
+	if a, b, ok := bothDecimal(l, r); ok {
+		return types.Int(a.Cmp(b))
+	}
+	comparer, ok := l.(traits.Comparer)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(l)
+	}
+	c, ok := comparer.Compare(r).(types.Int)
+	if !ok {
+		return types.NewErr("no such overload: %s is not comparable with %s", l.Type().TypeName(), r.Type().TypeName())
+	}
+	return c
+}
+
+// add is CEL's own, but for lists.
+func add(l traits.Adder, r ref.Val) ref.Val {
+	a, left := l.(traits.Lister)
+	b, right := r.(traits.Lister)
+	if left && right {
+		return concatenate(a, b)
+	}
+	return l.Add(r)
 }
 
 func arithmetic[T any](exact func(a, b *apd.Decimal) ref.Val, plainly func(T, ref.Val) ref.Val) func(l, r ref.Val) ref.Val {
@@ -172,7 +214,7 @@ func equalMaps(a, b traits.Mapper) ref.Val {
 	}
 	for i := a.Iterator(); i.HasNext() == types.True; {
 		key := i.Next()
-		other, found := b.Find(key)
+		other, found := b.Find(keyOf(key))
 		if !found || equal(a.Get(key), other) != types.True {
 			return types.False
 		}
@@ -188,7 +230,7 @@ func contains(elem, in ref.Val) ref.Val {
 		if !ok {
 			return types.MaybeNoSuchOverloadErr(in)
 		}
-		return container.Contains(elem)
+		return container.Contains(keyOf(elem))
 	}
 	for i := list.Iterator(); i.HasNext() == types.True; {
 		if equal(elem, i.Next()) == types.True {
@@ -196,4 +238,14 @@ func contains(elem, in ref.Val) ref.Val {
 		}
 	}
 	return types.False
+}
+
+// keyOf is how a number finds a key: whole ones as an int.
+func keyOf(v ref.Val) ref.Val {
+	if d, ok := v.(decimal); ok {
+		if i, ok := d.truncate().(types.Int); ok && d.Equal(i) == types.True {
+			return i
+		}
+	}
+	return v
 }

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -38,7 +39,7 @@ func compileExpression(variable, text string) (*expression, []Problem) {
 	if issues.Err() != nil {
 		return nil, problemsOf(issues)
 	}
-	program, err := plan(env, checked)
+	program, err := env.plan(checked)
 	if err != nil {
 		return nil, []Problem{{Message: err.Error()}}
 	}
@@ -49,12 +50,20 @@ func problemsOf(issues *cel.Issues) []Problem {
 	var problems []Problem
 	for _, e := range issues.Errors() {
 		problems = append(problems, Problem{
-			Message: strings.ReplaceAll(e.Message, " (in container '')", ""),
+			Message: messageOf(e.Message),
 			Line:    e.Location.Line(),
 			Column:  e.Location.Column() + 1,
 		})
 	}
 	return problems
+}
+
+// messageOf drops what means nothing here and adds the way out.
+func messageOf(message string) string {
+	if strings.Contains(message, "invalid double literal") {
+		message += ": write this number as decimal('...')"
+	}
+	return strings.ReplaceAll(message, " (in container '')", "")
 }
 
 // prepare makes literals exact and refuses what the checker would let pass.
@@ -86,7 +95,30 @@ func (p *preparation) visit(e ast.Expr) {
 		}
 	case ast.CallKind:
 		p.call(e)
+	case ast.ComprehensionKind:
+		p.each(e.AsComprehension().IterRange())
+		p.each(e.AsComprehension().LoopCondition(), p.rounds(e.AsComprehension()))
 	}
+}
+
+// each puts the function of that name around e.
+func (p *preparation) each(e ast.Expr, more ...ast.Expr) {
+	p.nextID++
+	at, _ := p.tree.SourceInfo().GetOffsetRange(e.ID())
+	p.tree.SourceInfo().SetOffsetRange(p.nextID, at)
+	inner := p.factory.NewUnspecifiedExpr(p.nextID)
+	inner.SetKindCase(e)
+	e.SetKindCase(p.factory.NewCall(e.ID(), eachFunction, append([]ast.Expr{inner}, more...)...))
+}
+
+// rounds counts the steps of one round of a macro, which it pays for.
+func (p *preparation) rounds(c ast.ComprehensionExpr) ast.Expr {
+	steps := types.Int(2)
+	count := ast.NewExprVisitor(func(ast.Expr) { steps++ })
+	ast.PostOrderVisit(c.LoopStep(), count)
+	ast.PostOrderVisit(c.LoopCondition(), count)
+	p.nextID++
+	return p.factory.NewLiteral(p.nextID, steps)
 }
 
 // literal is a number with a point or an exponent, as CEL's grammar has it: sign, then digits.
@@ -145,6 +177,8 @@ func (p *preparation) pattern(e ast.Expr, call ast.CallExpr) {
 		p.report(e, "the pattern of matches() must be a literal string")
 	case utf8.RuneCountInString(pattern) > maxPattern:
 		p.report(e, "the pattern of matches() is longer than %d characters", maxPattern)
+	case statesOf(pattern) > maxStates:
+		p.report(e, "the pattern of matches() repeats too much: it has more than %d states", maxStates)
 	}
 }
 
@@ -156,13 +190,25 @@ func stringLiteral(args []ast.Expr, i int) (string, bool) {
 	return string(s), ok
 }
 
-// eval runs the expression; its errors are *RecordError without a field.
-func (x *expression) eval(vars cel.Activation) (any, error) {
-	result, _, err := x.program.Eval(vars)
-	if err != nil {
+// eval runs the expression over v; its errors are *RecordError without a field, or ctx's own.
+func (x *expression) eval(ctx context.Context, v any) (any, error) {
+	result, _, err := x.program.ContextEval(ctx, map[string]any{x.variable: v, meterVariable: &meter{x.limit()}})
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
 		return nil, evalError(err)
+	case x.variable == recordVariable && weighUpTo(result, maxResult) > maxResult:
+		return nil, &RecordError{Code: CodeExpression, Message: fmt.Sprintf("the result is larger than %d bytes", maxResult)}
 	}
 	return native(result)
+}
+
+func (x *expression) limit() uint64 {
+	if x.variable == bodyVariable {
+		return bodyCostLimit
+	}
+	return costLimit
 }
 
 // evalError keeps errors of our own. Those of CEL name types and keys, not values.
@@ -172,7 +218,7 @@ func evalError(err error) error {
 	}
 	message := err.Error()
 	if _, cancelled := errors.AsType[interpreter.EvalCancelledError](err); cancelled {
-		message = "the expression takes too long for this record"
+		message = "the expression costs more than one evaluation may for this record"
 	}
 	if strings.HasPrefix(message, "no such key: ") {
 		message += ": test it with has(), or write record.?field.orValue(...)"

@@ -66,7 +66,7 @@ func FuzzExpression(f *testing.F) {
 		if p == nil {
 			return
 		}
-		got, err := p.Apply(record)
+		got, err := p.Apply(t.Context(), record)
 		if _, ok := errors.AsType[*RecordError](err); err != nil && !ok {
 			t.Fatalf("error %v is no record error", err)
 		}

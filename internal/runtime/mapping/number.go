@@ -3,8 +3,8 @@ package mapping
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/cockroachdb/apd/v3"
 
@@ -23,7 +23,7 @@ func parseDecimal(s string) (*apd.Decimal, error) {
 	if len(s) > maxNumberText {
 		return nil, errTooLong()
 	}
-	if !number.MatchString(s) {
+	if !isNumber(s) {
 		return nil, &RecordError{Code: CodeInvalid, Message: fmt.Sprintf("a string like %q is not a number", shape(s))}
 	}
 	d, cond, err := apd.NewFromString(s)
@@ -33,9 +33,33 @@ func parseDecimal(s string) (*apd.Decimal, error) {
 	return d, checkDigits(d)
 }
 
-// number is JSON's grammar, with a plus sign and leading zeros allowed. It keeps out what apd reads besides: NaN,
-// Infinity, a lone point.
-var number = regexp.MustCompile(`^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
+// isNumber has JSON's grammar, with a plus sign and leading zeros allowed. It keeps out what apd reads besides: NaN,
+// Infinity, a lone point. It is no regular expression because every access to a number in an expression comes here.
+func isNumber(s string) bool {
+	s = afterSign(s)
+	mantissa, exponent, scientific := s, "", false
+	if i := strings.IndexAny(s, "eE"); i >= 0 {
+		mantissa, exponent, scientific = s[:i], afterSign(s[i+1:]), true
+	}
+	before, after, point := strings.Cut(mantissa, ".")
+	return areDigits(before) && (!point || areDigits(after)) && (!scientific || areDigits(exponent))
+}
+
+func afterSign(s string) string {
+	if s != "" && (s[0] == '+' || s[0] == '-') {
+		return s[1:]
+	}
+	return s
+}
+
+func areDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
 
 // checkDigits refuses a number that MaxDigits digits cannot write out.
 func checkDigits(d *apd.Decimal) error {
@@ -105,4 +129,4 @@ func wholeNumber(s string) (string, bool) {
 }
 
 // isFinite tells the digits of a numeric column from NaN and the infinities.
-func isFinite(text string) bool { return number.MatchString(text) }
+func isFinite(text string) bool { return isNumber(text) }

@@ -3,6 +3,7 @@ package mapping
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -151,16 +152,22 @@ func timeOf(v any, column string) (time.Time, error) {
 	return time.Time{}, wrongType(v, column, "")
 }
 
+// uuidForm is what PostgreSQL reads, braces aside: a dash may follow any four digits.
+var uuidForm = regexp.MustCompile(`^([0-9A-Fa-f]{4}-?){7}[0-9A-Fa-f]{4}$`)
+
 func parseUUID(v any) (Value, error) {
 	s, ok := v.(string)
 	if !ok {
 		return Value{}, wrongType(v, "uuid", "")
 	}
-	id, err := uuid.Parse(s)
-	if err != nil {
+	digits := s
+	if strings.HasPrefix(s, "{") && strings.HasSuffix(s, "}") {
+		digits = s[1 : len(s)-1]
+	}
+	if !uuidForm.MatchString(digits) {
 		return Value{}, invalid(s, "a UUID", "32 hexadecimal digits")
 	}
-	text := id.String()
+	text := uuid.MustParse(strings.ReplaceAll(digits, "-", "")).String()
 	return newValue(spec.UUID, text, text), nil
 }
 

@@ -1,11 +1,10 @@
 package mapping
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-
-	"github.com/google/cel-go/cel"
 
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
@@ -40,27 +39,24 @@ type Record struct {
 	Values []Value
 }
 
-// Apply maps one decoded record. Its errors are *RecordError; the Record beside an error has its ExternalID if that
-// could be told.
-func (p *Program) Apply(record any) (Record, error) {
-	vars, err := cel.NewActivation(map[string]any{recordVariable: record})
-	if err != nil {
-		return Record{}, fmt.Errorf("make the record a variable: %w", err)
-	}
+// Apply maps one decoded record. Its errors are *RecordError, or the cause of ctx when that ends first; the Record
+// beside an error has its ExternalID if that could be told.
+func (p *Program) Apply(ctx context.Context, record any) (Record, error) {
 	var out Record
-	if out.ExternalID, err = p.externalID(vars); err != nil {
+	var err error
+	if out.ExternalID, err = p.externalID(ctx, record); err != nil {
 		return out, inField("id", err)
 	}
-	if out.Deleted, err = p.tombstone.holds(vars, false); out.Deleted || err != nil {
+	if out.Deleted, err = p.tombstone.holds(ctx, record, false); out.Deleted || err != nil {
 		return out, inField("tombstone", err)
 	}
-	passes, err := p.filter.holds(vars, true)
+	passes, err := p.filter.holds(ctx, record, true)
 	if out.Filtered = err == nil && !passes; out.Filtered || err != nil {
 		return out, inField("filter", err)
 	}
 	values := make([]Value, len(p.columns))
 	for i, c := range p.columns {
-		if values[i], err = c.value(vars, record); err != nil {
+		if values[i], err = c.value(ctx, record); err != nil {
 			return out, inField(c.name, err)
 		}
 	}
@@ -68,20 +64,23 @@ func (p *Program) Apply(record any) (Record, error) {
 	return out, nil
 }
 
-func (c *column) value(vars cel.Activation, record any) (Value, error) {
+func (c *column) value(ctx context.Context, record any) (Value, error) {
 	if c.expression == nil {
 		v, _ := Lookup(c.path, record)
 		return Parse(c.typ, v)
 	}
-	v, err := c.expression.eval(vars)
+	v, err := c.expression.eval(ctx, record)
 	if err != nil {
 		return Value{}, err
 	}
 	return Parse(c.typ, v)
 }
 
-func (p *Program) externalID(vars cel.Activation) (string, error) {
-	v, err := p.id.eval(vars)
+func (p *Program) externalID(ctx context.Context, record any) (string, error) {
+	v, err := p.id.eval(ctx, record)
+	if ctx.Err() != nil {
+		return "", err
+	}
 	if err != nil {
 		return "", noID("the record has no usable id: %v", err)
 	}
@@ -120,11 +119,11 @@ func noID(format string, args ...any) error {
 }
 
 // holds evaluates a predicate, or gives otherwise when there is none.
-func (x *expression) holds(vars cel.Activation, otherwise bool) (bool, error) {
+func (x *expression) holds(ctx context.Context, record any, otherwise bool) (bool, error) {
 	if x == nil {
 		return otherwise, nil
 	}
-	v, err := x.eval(vars)
+	v, err := x.eval(ctx, record)
 	if err != nil {
 		return false, err
 	}

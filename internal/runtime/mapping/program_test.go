@@ -49,7 +49,7 @@ func TestApply(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := p.Apply(mustDecode(t, tc.record))
+			got, err := p.Apply(t.Context(), mustDecode(t, tc.record))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,7 +89,7 @@ func TestApplyRefusesOneRecord(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := p.Apply(mustDecode(t, tc.record))
+			got, err := p.Apply(t.Context(), mustDecode(t, tc.record))
 			e, ok := errors.AsType[*RecordError](err)
 			if !ok || e.Field != tc.field || e.Code != tc.code || e.Message == "" {
 				t.Errorf("error is %#v, want %s at %s", err, tc.code, tc.field)
@@ -111,7 +111,7 @@ func TestExternalIDsOfNumbers(t *testing.T) {
 		`-5`:                   "-5",
 		`0.0`:                  "0",
 	} {
-		got, err := p.Apply(map[string]any{"id": json.Number(number)})
+		got, err := p.Apply(t.Context(), map[string]any{"id": json.Number(number)})
 		if err != nil || got.ExternalID != want {
 			t.Errorf("id of %s is %q (error %v), want %q", number, got.ExternalID, err, want)
 		}
@@ -124,7 +124,7 @@ func TestApplyIsSafeForConcurrentUse(t *testing.T) {
 	for range 8 {
 		group.Go(func() {
 			for range 50 {
-				if _, err := p.Apply(map[string]any{"id": "x", "state": "open", "title": "t"}); err != nil {
+				if _, err := p.Apply(t.Context(), map[string]any{"id": "x", "state": "open", "title": "t"}); err != nil {
 					t.Error(err)
 				}
 			}

@@ -1,10 +1,9 @@
 package mapping
 
 import (
+	"context"
 	"fmt"
 	"regexp"
-
-	"github.com/google/cel-go/cel"
 )
 
 var (
@@ -41,11 +40,7 @@ func selectPath(path string, body any) ([]any, error) {
 }
 
 func selectExpression(x *expression, body any) ([]any, error) {
-	vars, err := cel.NewActivation(map[string]any{bodyVariable: body})
-	if err != nil {
-		return nil, fmt.Errorf("make the body a variable: %w", err)
-	}
-	v, err := x.eval(vars)
+	v, err := x.eval(context.Background(), body)
 	if err != nil {
 		return nil, fmt.Errorf("select records: %w", err)
 	}

@@ -8,6 +8,9 @@ import (
 // maxTimeLength bounds what is tried as a time: the longest form has 35 characters before its fraction gets silly.
 const maxTimeLength = 64
 
+// maxOffset bounds the offset from UTC, in seconds, as PostgreSQL does.
+const maxOffset = 16 * 60 * 60
+
 // timeLayouts are the accepted forms after normalizeTime; a fraction of a second may follow the seconds of each.
 var timeLayouts = []string{
 	"2006-01-02T15:04:05Z07:00",
@@ -31,7 +34,8 @@ func parseTime(s string) (time.Time, bool) {
 	s = normalizeTime(s)
 	for _, layout := range timeLayouts {
 		if t, err := time.Parse(layout, s); err == nil {
-			return t, true
+			_, offset := t.Zone()
+			return t, max(offset, -offset) < maxOffset
 		}
 	}
 	return time.Time{}, false
