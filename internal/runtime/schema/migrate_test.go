@@ -132,6 +132,28 @@ SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE l
 	}
 }
 
+func TestMigrateWaitsForAnotherOfTheSameSchemaOnly(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	first, second := connect(t, db.URI), connect(t, db.URI)
+	exec(t, first, `SELECT pg_advisory_lock(hashtextextended('syncline/migrate/syncline', 0))`)
+	done := make(chan error, 1)
+	go func() { done <- schema.Migrate(context.Background(), second, "syncline") }()
+	for !one[bool](t, first, `
+SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND NOT l.granted)`) {
+		select {
+		case err := <-done:
+			t.Fatalf("migrated beside another migration of the schema, error %v", err)
+		default:
+		}
+	}
+	migrate(t, connect(t, db.URI), "other")
+	exec(t, first, `SELECT pg_advisory_unlock_all()`)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestMigrateNeedsNoRightToCreateASchemaThatIsThere(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewDB(t)
