@@ -23,7 +23,7 @@ func long(n int) string { return strings.Repeat("a", n) }
 var (
 	bearer = []change{{"spec.http.auth", map[string]any{"bearer": map[string]any{"secretRef": map[string]any{"name": "api"}}}}}
 	period = []change{{"spec.schedule", nil}}
-	token  = []change{{"spec.source.http.cursor", nil}, {"spec.source.http.order", "None"}}
+	tokens = []change{{"spec.source.http.cursor", nil}, {"spec.source.http.order", "None"}}
 	noDiff = []change{{"spec.sink.diff", nil}}
 )
 
@@ -83,7 +83,7 @@ var bounds = []bound{
 	},
 	{"IntegrationSubscription", "spec.source.http.cursor.timestamp.lookbackSeconds", nil, []any{0, 604800, nil}, []any{-1, 604801}},
 	{"IntegrationSubscription", "spec.source.http.cursor.timestamp.settleSeconds", nil, []any{0, 3600, nil}, []any{-1, 3601}},
-	{"IntegrationSubscription", "spec.source.http.cursor.token.from", token, []any{"a", "a.b", long(253)}, []any{"", long(254), ".a"}},
+	{"IntegrationSubscription", "spec.source.http.cursor.token.from", tokens, []any{"a", "a.b", long(253)}, []any{"", long(254), ".a"}},
 	{"IntegrationSubscription", "spec.source.http.order", nil, []any{"None", "Ascending", nil}, []any{"asc"}},
 	{"IntegrationSubscription", "spec.source.http.limits.maxPages", nil, []any{1, 1000000, nil}, []any{0, 1000001}},
 	{"IntegrationSubscription", "spec.source.http.limits.maxPageBytes", nil, []any{1024, 1 << 30, nil}, []any{1023, 1<<30 + 1}},

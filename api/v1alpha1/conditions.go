@@ -58,9 +58,6 @@ const (
 	// ConditionRunsSucceeding is True while runs end well. Surfaces when several runs in a row have failed, or a run holds
 	// the cursor because too many records are bad; Unknown before the first run.
 	ConditionRunsSucceeding = "RunsSucceeding"
-	// ConditionChangesDelivered is True when change events go where they should: into the outbox, in the transaction of
-	// the change. Surfaces when emitChanges is off, or the outbox cannot be written.
-	ConditionChangesDelivered = "ChangesDelivered"
 )
 
 // Reasons that several conditions share.
@@ -91,8 +88,6 @@ const (
 	// ReasonSealingKeyLost surfaces when the namespace holds sealed credentials, but the Secret with the key is missing or
 	// is not the one that sealed them.
 	ReasonSealingKeyLost = "SealingKeyLost"
-	// ReasonTerminating surfaces when the resource or its namespace is being deleted.
-	ReasonTerminating = "Terminating"
 )
 
 // Reasons of a JobPool's conditions.
@@ -182,10 +177,6 @@ const (
 	ReasonNoRunYet = "NoRunYet"
 	// ReasonSuspended surfaces when spec.suspend is true.
 	ReasonSuspended = "Suspended"
-	// ReasonOutboxWritten surfaces when changes are written to the outbox.
-	ReasonOutboxWritten = "OutboxWritten"
-	// ReasonNotEmitting surfaces when spec.emitChanges is false.
-	ReasonNotEmitting = "NotEmitting"
 )
 
 // Reasons of Events; an Event is written when something changes, never while it stays.
