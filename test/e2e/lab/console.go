@@ -44,7 +44,7 @@ func (c *Console) Say(format string, args ...any) {
 // Block shows a command and what it printed.
 func (c *Console) Block(command, output string) {
 	var b strings.Builder
-	b.WriteString("\n   $ " + command + "\n")
+	b.WriteString("\n   $ " + strings.ReplaceAll(command, "\n", "\n     ") + "\n")
 	for line := range strings.Lines(strings.TrimRight(output, "\n")) {
 		b.WriteString("   " + strings.TrimRight(line, "\n ") + "\n")
 	}
