@@ -4,6 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/syncline-dev/syncline/internal/runtime/mapping"
+	"github.com/syncline-dev/syncline/internal/runtime/sink"
 )
 
 // benchRecords is the number of records of one walk, in pages of 500.
@@ -36,6 +41,63 @@ func BenchmarkFirstSync(b *testing.B) {
 		w.sync()
 	}
 	b.ReportMetric(benchRecords*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
+
+// BenchmarkFirstSyncFloor writes the same rows, items and events by the same statements and nothing else: no source, no
+// mapping, no fence, no read, no counters. The ratio to BenchmarkFirstSync is what the rest costs.
+func BenchmarkFirstSyncFloor(b *testing.B) {
+	w := newWorld(b)
+	w.source.give(benchPages("first")...)
+	for b.Loop() {
+		b.StopTimer()
+		w.clear()
+		r, chunks := w.floor(b)
+		b.StartTimer()
+		for _, changes := range chunks {
+			err := pgx.BeginFunc(b.Context(), w.pool, func(tx pgx.Tx) error {
+				t := &chunkTx{run: r}
+				return t.write(b.Context(), tx, changes)
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(benchRecords*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
+
+// floor makes the table, and the changes of a first sync as the handler would decide on them.
+func (w *world) floor(b *testing.B) (*run, [][]change) {
+	b.Helper()
+	err := pgx.BeginFunc(b.Context(), w.pool, func(tx pgx.Tx) error {
+		_, _, err := sink.Ensure(b.Context(), tx, w.sub)
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	program, problems := mapping.Compile(w.sub)
+	if len(problems) > 0 {
+		b.Fatal(joinProblems(problems))
+	}
+	r := &run{
+		input: input{Subscription: subscriptionID}, connectionID: connectionID, provider: "acme", syncRun: 1,
+		sub: w.sub, program: program, shape: newShape(w.sub), writer: sink.NewWriter(w.sub, ""),
+	}
+	var chunks [][]change
+	for _, p := range w.source.pages {
+		var records []record
+		for _, raw := range p.records {
+			mapped, err := r.mapRecord(b.Context(), raw)
+			if err != nil {
+				b.Fatal(err)
+			}
+			records = append(records, mapped)
+		}
+		changes, _ := decide(r.shape, choose(r.shape, records), nil, newLocalID)
+		chunks = append(chunks, changes)
+	}
+	return r, chunks
 }
 
 // BenchmarkUnchangedWalk reads the same records again and finds nothing to do.

@@ -1,3 +1,7 @@
+// Package schedule says when subscriptions run, and starts their runs.
+//
+// The slots of a schedule are pure (slots.go); Tick asks the database which subscriptions are due and starts their runs in
+// the same transaction (tick.go). Workers call Tick for their pool; the control plane calls it for pools without workers.
 package schedule
 
 import (
