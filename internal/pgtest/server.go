@@ -120,7 +120,7 @@ func (in *Instance) initialise(ctx context.Context) error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	port, err := freePort()
+	port, err := freePort(ctx)
 	in.port = port
 	return err
 }
@@ -135,7 +135,9 @@ func (in *Instance) launch() (*process, error) {
 	}, in.settings...) {
 		args = append(args, "-c", s)
 	}
-	p := &process{cmd: exec.Command(in.bin+"/postgres", args...), log: &bytes.Buffer{}, done: make(chan struct{})}
+	// A life ends by Stop or Kill, not with the context that started it.
+	cmd := exec.CommandContext(context.Background(), in.bin+"/postgres", args...)
+	p := &process{cmd: cmd, log: &bytes.Buffer{}, done: make(chan struct{})}
 	p.cmd.Dir = in.dir
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: in.as, Setpgid: true, Pdeathsig: syscall.SIGQUIT}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
@@ -239,8 +241,8 @@ func unprivileged() (*syscall.Credential, error) {
 	return nil, errors.New("postgres refuses to run as root and neither user postgres nor nobody exists")
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(ctx context.Context) (int, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}

@@ -163,7 +163,7 @@ func TestNothingPrintsAKey(t *testing.T) {
 		fmt.Fprintf(&out, verb+" "+verb+"\n", k, *k)
 	}
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("keyset", "pointer", k, "value", *k, "file", &File{keyset: k})
-	fmt.Fprint(&out, string(must(json.Marshal(k))))
+	fmt.Fprint(&out, string(must(json.Marshal(k)))) //nolint:staticcheck // that nothing is exported is what is tested
 	raw := must(k.Seal(secret, row, "c"))
 	_, err := k.Open(raw, other, "c")
 	fmt.Fprint(&out, err)

@@ -3,6 +3,7 @@ package http
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -38,12 +39,7 @@ func nextLink(headers []string) (string, error) {
 }
 
 func (l link) is(rel string) bool {
-	for _, r := range l.rel {
-		if r == rel {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(l.rel, rel)
 }
 
 // parseLinks reads one Link header (RFC 8288, section 3, and the parsing algorithm of its appendix B.2).
