@@ -1,5 +1,5 @@
 # Syncline: every command a developer needs. `make` lists them.
-SHELL := /usr/bin/env bash
+SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
