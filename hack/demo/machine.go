@@ -37,9 +37,11 @@ func (f facts) refuse() error {
 	case f.uid != 0:
 		return errors.New("not root, and a real node needs its own namespaces and cgroups: run `sudo env \"PATH=$PATH\" make demo`")
 	case f.cacheFree < need:
-		return fmt.Errorf("disk full: %d MB are free for built programs, %d are needed: free some space, or set SYNCLINE_CACHE, GOCACHE and GOMODCACHE to folders on another disk", f.cacheFree, need)
+		return fmt.Errorf("disk full: %d MB are free for built programs, %d are needed: free some space, "+
+			"or set SYNCLINE_CACHE, GOCACHE and GOMODCACHE to folders on another disk", f.cacheFree, need)
 	case f.tempFree < warmSpace:
-		return fmt.Errorf("disk full: %d MB are free for the cluster, %d are needed: free some space, or set TMPDIR to a folder on another disk", f.tempFree, warmSpace)
+		return fmt.Errorf("disk full: %d MB are free for the cluster, %d are needed: free some space, "+
+			"or set TMPDIR to a folder on another disk", f.tempFree, warmSpace)
 	}
 	return nil
 }

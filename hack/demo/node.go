@@ -18,7 +18,9 @@ import (
 type node struct {
 	env     lab.Env
 	command *exec.Cmd
-	exited  chan error
+	exited  chan struct{}
+	// ended is how node.sh ended; it may be read once exited is closed.
+	ended error
 	// init is the outside number of the namespaces' process 1.
 	init string
 }
@@ -33,13 +35,14 @@ func start(ctx context.Context, console *lab.Console, env lab.Env, o options) (*
 		return nil, fmt.Errorf("open the cluster's folder: %w", err)
 	}
 	env.State = state
-	n := &node{env: env, exited: make(chan error, 1)}
+	n := &node{env: env, exited: make(chan struct{})}
 	log, err := os.Create(filepath.Join(state, "node.log"))
 	if err != nil {
 		return nil, fmt.Errorf("start the node: %w", err)
 	}
 	defer func() { _ = log.Close() }()
-	n.command = exec.Command(filepath.Join(o.root, "hack", "cluster", "node.sh"), state)
+	// Ended by stop, not by the context: node.sh has cgroups to remove.
+	n.command = exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(o.root, "hack", "cluster", "node.sh"), state)
 	n.command.Stdout, n.command.Stderr = log, log
 	n.command.Env = append(env.Environ(), "BIN="+env.Bin, "IMAGES="+filepath.Join(o.cache, "images"))
 	n.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -49,7 +52,10 @@ func start(ctx context.Context, console *lab.Console, env lab.Env, o options) (*
 	if err := n.command.Start(); err != nil {
 		return nil, fmt.Errorf("start the node: %w", err)
 	}
-	go func() { n.exited <- n.command.Wait() }()
+	go func() {
+		n.ended = n.command.Wait()
+		close(n.exited)
+	}()
 	err = console.During("a real node: etcd, API server, kubelet, containerd, DNS", func() error { return n.await(ctx) })
 	if err != nil {
 		n.stop()
@@ -64,9 +70,8 @@ func (n *node) await(ctx context.Context) error {
 	defer cancel()
 	err := lab.Await(ctx, "the node", 100*time.Millisecond, func() (bool, error) {
 		select {
-		case err := <-n.exited:
-			n.exited <- err
-			return false, &lab.FatalError{Err: fmt.Errorf("hack/cluster/node.sh has ended: %w", err)}
+		case <-n.exited:
+			return false, &lab.FatalError{Err: fmt.Errorf("hack/cluster/node.sh has ended: %w", n.ended)}
 		default:
 		}
 		_, err := os.Stat(filepath.Join(n.env.State, "ready"))

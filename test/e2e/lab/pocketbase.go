@@ -61,9 +61,9 @@ func StartPocketBase(ctx context.Context, e *Env) (*Source, error) {
 		return nil, fmt.Errorf("make PocketBase's superuser: %w", err)
 	}
 	address := Address + ":" + strconv.Itoa(PocketBasePort)
-	command := exec.Command(e.PocketBase, "serve", "--http", address, "--dir", dir)
+	command := exec.CommandContext(context.WithoutCancel(ctx), e.PocketBase, "serve", "--http", address, "--dir", dir)
 	command.Dir = dir
-	s, err := launch(e, "pocketbase", PocketBasePort, command, nil)
+	s, err := launch(ctx, e, "pocketbase", PocketBasePort, command, nil)
 	if err != nil {
 		return nil, err
 	}

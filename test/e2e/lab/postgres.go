@@ -29,8 +29,13 @@ func adminURI() string {
 	return fmt.Sprintf("postgres://postgres@%s:%d/postgres?sslmode=disable", Address, PostgresPort)
 }
 
-// hba lets pods in by password; the node's own superuser needs none.
-const hba = "host all postgres " + Address + "/32 trust\nhost all all " + Address + "/32 scram-sha-256\nhost all all " + PodRange + " scram-sha-256\n"
+// hba are lines of pg_hba.conf: pods come in by password, the node's own superuser needs none.
+func hba() string {
+	line := "host %s %s %s %s\n"
+	return fmt.Sprintf(line, "all", "postgres", Address+"/32", "trust") +
+		fmt.Sprintf(line, "all", "all", Address+"/32", "scram-sha-256") +
+		fmt.Sprintf(line, "all", "all", PodRange, "scram-sha-256")
+}
 
 // StartPostgres makes a database server with the application's empty database in it.
 func StartPostgres(ctx context.Context, e *Env) error {
@@ -42,11 +47,11 @@ func StartPostgres(ctx context.Context, e *Env) error {
 	if err != nil {
 		return err
 	}
-	command := exec.Command(filepath.Join(e.PostgresBin, "postgres"), "-D", filepath.Join(dir, "data"), "-k", dir,
+	command := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(e.PostgresBin, "postgres"), "-D", filepath.Join(dir, "data"), "-k", dir,
 		"-p", strconv.Itoa(PostgresPort), "-c", "listen_addresses="+Address+",127.0.0.1", "-c", "max_connections=200",
 		"-c", "shared_buffers=64MB", "-c", "log_min_messages=warning")
 	command.Dir = dir
-	s, err := launch(e, "postgres", PostgresPort, command, as)
+	s, err := launch(ctx, e, "postgres", PostgresPort, command, as)
 	if err != nil {
 		return err
 	}
@@ -96,7 +101,7 @@ func initdb(ctx context.Context, e *Env, dir string) error {
 		return fmt.Errorf("open pg_hba.conf: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	if _, err := f.WriteString(hba); err != nil {
+	if _, err := f.WriteString(hba()); err != nil {
 		return fmt.Errorf("let the pods in: %w", err)
 	}
 	return nil

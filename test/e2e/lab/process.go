@@ -25,8 +25,7 @@ func Await(ctx context.Context, what string, every time.Duration, ready func() (
 		if ok, last = ready(); ok {
 			return nil
 		}
-		var fatal *FatalError
-		if errors.As(last, &fatal) {
+		if fatal, ok := errors.AsType[*FatalError](last); ok {
 			return fmt.Errorf("wait for %s: %w", what, fatal.Err)
 		}
 		select {
@@ -54,10 +53,11 @@ type server struct {
 }
 
 // launch starts a server in a session of its own. The port is looked at first, so that a second server of the same kind
-// is told apart from a broken one.
-func launch(e *Env, name string, port int, command *exec.Cmd, as *syscall.Credential) (*server, error) {
+// is told apart from a broken one. The command's own context must not end with the caller's.
+func launch(ctx context.Context, e *Env, name string, port int, command *exec.Cmd, as *syscall.Credential) (*server, error) {
 	address := net.JoinHostPort(Address, strconv.Itoa(port))
-	if conn, err := net.DialTimeout("tcp", address, time.Second); err == nil {
+	dialer := net.Dialer{Timeout: time.Second}
+	if conn, err := dialer.DialContext(ctx, "tcp", address); err == nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("start %s: port %d on %s is taken; end what listens there (ss -ltnp names it)", name, port, Address)
 	}

@@ -66,7 +66,7 @@ func (s *Story) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.shell(ctx, "kubectl", "get", "deployments,pods", "--namespace", system)
+	return s.kubectl(ctx, "get", "deployments,pods", "--namespace", system)
 }
 
 // declare applies the samples as they are, but for the values of the two Secrets, which stand for this demo's servers.
@@ -79,14 +79,14 @@ func (s *Story) declare(ctx context.Context) error {
 		return err
 	}
 	s.console.Say("config/samples, with the two Secrets filled in: one database URI, one API token")
-	if err := s.shell(ctx, "kubectl", "apply", "--namespace", namespace, "-k", overlay); err != nil {
+	if err := s.kubectl(ctx, "apply", "--namespace", namespace, "-k", overlay); err != nil {
 		return err
 	}
 	err = s.console.During("wait until all three are Ready", func() error { return s.awaitReady(ctx) })
 	if err != nil {
 		return err
 	}
-	return s.shell(ctx, "kubectl", "get", "jobpools,integrationconnections,integrationsubscriptions,pods", "--namespace", namespace)
+	return s.kubectl(ctx, "get", "jobpools,integrationconnections,integrationsubscriptions,pods", "--namespace", namespace)
 }
 
 // awaitReady waits for the conditions that a user would wait for, and for the pool's pods.

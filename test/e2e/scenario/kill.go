@@ -75,7 +75,7 @@ func (s *Story) kill(ctx context.Context) error {
 	if err := s.showAttempts(ctx, running.Run); err != nil {
 		return err
 	}
-	if err := s.shell(ctx, "kubectl", "get", "pods", "--namespace", namespace); err != nil {
+	if err := s.kubectl(ctx, "get", "pods", "--namespace", namespace); err != nil {
 		return err
 	}
 	return s.speedUp(ctx)
@@ -86,27 +86,29 @@ func (s *Story) kill(ctx context.Context) error {
 func (s *Story) slowDown(ctx context.Context) error {
 	s.console.Say("To hit a run in its middle its connection is limited to 2 requests a second; to see the takeover soon the lease is")
 	s.console.Say("set to 10 s. Both reach the running workers without a restart. The schedule pauses, so that only one run is due.")
-	patches := [][]string{
+	for _, p := range [][3]string{
 		{"integrationconnection", connection, `{"spec":{"http":{"rateLimit":{"requestsPerSecond":2,"burst":1}}}}`},
 		{"jobpool", pool, `{"spec":{"lease":{"staleThresholdSeconds":10,"sweepPeriodSeconds":2}}}`},
 		{"integrationsubscription", subscription, `{"spec":{"suspend":true}}`},
-	}
-	for _, p := range patches {
-		if err := s.shell(ctx, "kubectl", "patch", p[0], p[1], "--namespace", namespace, "--type=merge", "--patch", p[2]); err != nil {
+	} {
+		if err := s.patch(ctx, p[0], p[1], p[2]); err != nil {
 			return err
 		}
 	}
 	return s.console.During("wait until all of it is in force", func() error { return s.awaitInForce(ctx) })
 }
 
+func (s *Story) patch(ctx context.Context, kind, name, change string) error {
+	return s.kubectl(ctx, "patch", kind, name, "--namespace", namespace, "--type=merge", "--patch", change)
+}
+
 // speedUp applies the samples again, which takes back what slowDown set.
 func (s *Story) speedUp(ctx context.Context) error {
 	s.console.Say("The samples once more, and the schedule goes on: everything as it was.")
-	if err := s.shell(ctx, "kubectl", "apply", "--namespace", namespace, "-k", s.overlayDir()); err != nil {
+	if err := s.kubectl(ctx, "apply", "--namespace", namespace, "-k", s.overlayDir()); err != nil {
 		return err
 	}
-	_, err := s.env.Run(ctx, "kubectl", "patch", "integrationsubscription", subscription, "--namespace", namespace, "--type=merge", "--patch", `{"spec":{"suspend":false}}`)
-	return err
+	return s.patch(ctx, "integrationsubscription", subscription, `{"spec":{"suspend":false}}`)
 }
 
 // inForce is true when the rows say what the patches said and every worker of the pool runs the pool's newest tuning.
@@ -165,10 +167,14 @@ func (s *Story) awaitMiddle(ctx context.Context, after time.Time) (attempt, erro
 	return found, err
 }
 
+const selectHolder = `
+SELECT w.pod FROM syncline.run AS r JOIN syncline.worker AS w ON w.id = r.claimed_by
+WHERE r.id = $1 AND r.status = 'running'`
+
 // holder is the pod whose worker holds a run.
 func (s *Story) holder(ctx context.Context, run int64) (string, error) {
 	var pod string
-	err := s.db.QueryRow(ctx, `SELECT w.pod FROM syncline.run AS r JOIN syncline.worker AS w ON w.id = r.claimed_by WHERE r.id = $1 AND r.status = 'running'`, run).Scan(&pod)
+	err := s.db.QueryRow(ctx, selectHolder, run).Scan(&pod)
 	if err != nil {
 		return "", fmt.Errorf("find the worker of run %d: %w", run, err)
 	}

@@ -23,8 +23,12 @@ type row struct {
 	deleted                        bool
 }
 
+const selectRows = `
+SELECT external_id, title, state, priority::text, amount::text, source_updated_at, version, deleted_at IS NOT NULL
+FROM public.tickets`
+
 func (s *Story) rows(ctx context.Context) (map[string]row, error) {
-	result, err := s.db.Query(ctx, `SELECT external_id, title, state, priority::text, amount::text, source_updated_at, version, deleted_at IS NOT NULL FROM public.tickets`)
+	result, err := s.db.Query(ctx, selectRows)
 	if err != nil {
 		return nil, fmt.Errorf("read rows: %w", err)
 	}

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"encoding/json"
+	"maps"
 	"testing"
 	"time"
 
@@ -15,9 +16,7 @@ func ticket(fields map[string]any) lab.Record {
 		"id": "a", "title": "Printer", "state": "closed", "priority": json.Number("3"), "amount": json.Number("12.5"),
 		"deleted": false, "updated": "2026-01-02 03:04:05.678Z",
 	}
-	for k, v := range fields {
-		r[k] = v
-	}
+	maps.Copy(r, fields)
 	return r
 }
 

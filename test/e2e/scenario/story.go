@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -72,13 +73,13 @@ func (s *Story) Steps() []Step {
 	}
 }
 
-// shell shows a command and its output as a person at the prompt would see them.
-func (s *Story) shell(ctx context.Context, name string, args ...string) error {
-	out, err := s.env.Run(ctx, name, args...)
+// kubectl shows a command and its output as a person at the prompt would see them.
+func (s *Story) kubectl(ctx context.Context, args ...string) error {
+	out, err := s.env.Run(ctx, "kubectl", args...)
 	if err != nil {
 		return err
 	}
-	s.console.Block(display(name, args), out)
+	s.console.Block(display("kubectl", args), out)
 	return nil
 }
 
@@ -93,11 +94,11 @@ func (s *Story) query(ctx context.Context, statement string) error {
 }
 
 func display(name string, args []string) string {
-	line := name
+	words := []string{name}
 	for _, a := range args {
-		line += " " + quote(a)
+		words = append(words, quote(a))
 	}
-	return line
+	return strings.Join(words, " ")
 }
 
 // quote makes an argument safe to paste.

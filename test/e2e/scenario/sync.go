@@ -36,7 +36,11 @@ type attempt struct {
 	Error                                                    string
 }
 
-const attemptColumns = `id, run_id, token, outcome, chunks, found, created, updated, deleted, resurrected, unchanged, coalesce(error, '')`
+const selectAttempts = `
+SELECT id, run_id, token, outcome, chunks, found, created, updated, deleted, resurrected, unchanged, coalesce(error, '')
+FROM syncline.sync_run
+WHERE subscription_id = $1 AND started_at > $2
+ORDER BY id`
 
 func scanAttempt(row pgx.CollectableRow) (attempt, error) {
 	var a attempt
@@ -48,7 +52,7 @@ func (a attempt) done() bool { return a.Outcome == "succeeded" || a.Outcome == "
 
 // attempts are those that began after a moment of the database's clock, in order.
 func (s *Story) attempts(ctx context.Context, after time.Time) ([]attempt, error) {
-	rows, err := s.db.Query(ctx, `SELECT `+attemptColumns+` FROM syncline.sync_run WHERE subscription_id = $1 AND started_at > $2 ORDER BY id`, s.subscriptionID, after)
+	rows, err := s.db.Query(ctx, selectAttempts, s.subscriptionID, after)
 	if err != nil {
 		return nil, fmt.Errorf("read runs: %w", err)
 	}
@@ -129,14 +133,15 @@ func (s *Story) lastEvent(ctx context.Context) (int64, error) {
 
 // showEvents shows the change events after one.
 func (s *Story) showEvents(ctx context.Context, after int64) error {
-	return s.query(ctx, fmt.Sprintf(`SELECT seq, type, payload->>'externalId' AS ticket, version, payload->'changedFields' AS changed_fields, payload->'resurrected' AS resurrected
+	return s.query(ctx, fmt.Sprintf(`SELECT seq, type, payload->>'externalId' AS ticket, version,
+  payload->'changedFields' AS changed_fields, payload->'resurrected' AS resurrected
 FROM syncline.outbox WHERE seq > %d ORDER BY seq`, after))
 }
 
-// expectChanges holds a run's own figures against the script.
-func (s *Story) expectChanges(a attempt, created, updated, deleted, resurrected int64) error {
+// expectChanges holds a run's own figures against the script, which makes no record after the first sync.
+func (s *Story) expectChanges(a attempt, updated, deleted, resurrected int64) error {
 	got := [4]int64{a.Created, a.Updated, a.Deleted, a.Resurrected}
-	want := [4]int64{created, updated, deleted, resurrected}
+	want := [4]int64{0, updated, deleted, resurrected}
 	if got != want {
 		return fmt.Errorf("run %d created, updated, deleted, resurrected %v, want %v", a.Run, got, want)
 	}
