@@ -27,14 +27,14 @@ test: postgres ## Unit, PostgreSQL, API server and simulated-node tests
 
 .PHONY: race
 race: postgres ## The data plane's tests under the race detector
-	@go test -race $(COUNT) -timeout 15m $(POSTGRES_PACKAGES) ./test/kill/...
+	@go test -race $(COUNT) -timeout 20m $(POSTGRES_PACKAGES) ./test/kill/...
 
 .PHONY: test-postgres
-test-postgres: ## The tests that speak SQL, on PostgreSQL 14 and 18
-	@for major in 14 18; do
-	  echo "PostgreSQL $$major"
-	  PG_BINDIR=$$(SYNCLINE_CACHE= hack/postgres-version.sh $$major) go test -count=1 -timeout 10m $(POSTGRES_PACKAGES)
-	done
+test-postgres: ## The data plane's tests on PostgreSQL 14, and on 18 under the race detector
+	@echo 'PostgreSQL 14'
+	PG_BINDIR=$$(SYNCLINE_CACHE= hack/postgres-version.sh 14) go test -count=1 -timeout 15m $(POSTGRES_PACKAGES)
+	echo 'PostgreSQL 18, with the race detector'
+	PG_BINDIR=$$(SYNCLINE_CACHE= hack/postgres-version.sh 18) $(MAKE) --no-print-directory race COUNT=-count=1
 
 .PHONY: e2e
 e2e: postgres ## The demo's checks on a real node, as a test suite (root)
