@@ -149,7 +149,7 @@ func (n *node) leave(console *lab.Console) error {
 	console.Title("The cluster stays up (KEEP=1)")
 	console.Say("look around:   %s/enter kubectl get jobpools,integrationconnections,integrationsubscriptions,pods -A", state)
 	console.Say("               %s/enter psql -c 'SELECT * FROM syncline.outbox ORDER BY seq DESC LIMIT 5'", state)
-	console.Say("               %s/enter kubectl logs -n helpdesk -l app.kubernetes.io/name=syncline --tail=20", state)
+	console.Say("               %s/enter kubectl logs -n helpdesk -l syncline.dev/pool=batch --tail=20", state)
 	console.Say("logs:          %s/log/", state)
 	console.Say("take it down:  %s/stop", state)
 	return nil
