@@ -183,7 +183,7 @@ func TestExpressionsThatDoNotCompile(t *testing.T) {
 		line, column int
 	}{
 		"syntax":                    {`record.`, "Syntax error", 1, 8},
-		"unknown variable":          {"record.a ==\n  recrod.b", "undeclared reference to 'recrod'", 2, 3},
+		"unknown variable":          {"record.a ==\n  rekord.b", "undeclared reference to 'rekord'", 2, 3},
 		"unknown function":          {`record.a.lower()`, "undeclared reference to 'lower'", 1, 15},
 		"double":                    {`double(record.a)`, "use decimal()", 1, 7},
 		"wrong operands":            {`1.5 + 'a'`, "no matching overload", 1, 5},

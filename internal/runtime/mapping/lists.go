@@ -107,13 +107,13 @@ func sortBy(v, by ref.Val) ref.Val {
 	for i := range order {
 		order[i] = i
 	}
-	comparable := true
+	alike := true
 	slices.SortStableFunc(order, func(i, j int) int {
 		c, ok := compare(keys[i], keys[j]).(types.Int)
-		comparable = comparable && ok
+		alike = alike && ok
 		return int(c)
 	})
-	if !comparable || len(keys) == 1 && !ordered(keys[0]) {
+	if !alike || len(keys) == 1 && !ordered(keys[0]) {
 		return types.WrapErr(errors.New("sort() wants elements of one kind: numbers, or strings, or times"))
 	}
 	out := make([]ref.Val, len(list))

@@ -72,8 +72,11 @@ func TestParseWritesAndComparesCanonically(t *testing.T) {
 			`"0190163d-8694-739b-aea5-966c26f8ad91"`, "0190163d8694739baea5966c26f8ad91",
 		},
 		"jsonb sorts keys": {
-			spec.JSONB, map[string]any{"b": number("1.0"), "a": []any{nil, true}}, `{"a":[null,true],"b":1.0}`,
-			`{"a":[null,true],"b":1.0}`, map[string]any{"a": []any{nil, true}, "b": number("1")},
+			spec.JSONB,
+			map[string]any{"b": number("1.0"), "a": []any{nil, true}},
+			`{"a":[null,true],"b":1.0}`,
+			`{"a":[null,true],"b":1.0}`,
+			map[string]any{"a": []any{nil, true}, "b": number("1")},
 		},
 		"jsonb of a string":     {spec.JSONB, "", `""`, `""`, nil},
 		"jsonb of null is null": {spec.JSONB, nil, null, null, nil},
