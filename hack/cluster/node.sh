@@ -77,7 +77,7 @@ stop() {
   kill -KILL "$outer" 2>/dev/null || true # --kill-child: process 1 goes too, and with it everything inside
   wait "$outer" 2>/dev/null || true
   rm -f "$STATE/ready" "$STATE/init.pid"
-  for _ in $(seq 50); do
+  for _ in $(seq 200); do # the kernel ends the processes in its own time
     remove_cgroups
     cgroups_left || return 0
     sleep 0.1

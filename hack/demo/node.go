@@ -113,7 +113,7 @@ func (n *node) stop() {
 	_ = n.command.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-n.exited:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		_ = n.command.Process.Kill()
 		<-n.exited
 	}
