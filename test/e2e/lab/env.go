@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // Address is the node's address: where its processes listen and where pods reach them.
@@ -46,9 +48,13 @@ func FromEnv() (Env, error) {
 	return e, nil
 }
 
-// Environ is the environment of a process that reads it with FromEnv, and of every command that finds the cluster.
+// Environ is the environment of a process that reads it with FromEnv, and of every command that finds the cluster. It
+// names no proxy: none can be reached from the node's private network.
 func (e *Env) Environ() []string {
-	env := os.Environ()
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return strings.HasSuffix(strings.ToLower(name), "_proxy")
+	})
 	for name, path := range e.variables() {
 		env = append(env, name+"="+*path)
 	}

@@ -54,9 +54,14 @@ func TestAwaitEndsAtOnceWhenItIsHopeless(t *testing.T) {
 }
 
 func TestPathsTravelThroughTheEnvironment(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://proxy.example:3128")
+	t.Setenv("no_proxy", "example")
 	want := Env{Root: "/r", State: "/s", Bin: "/b", PostgresBin: "/p", PocketBase: "/pb"}
 	for _, v := range want.Environ() {
 		name, value, _ := strings.Cut(v, "=")
+		if strings.HasSuffix(strings.ToLower(name), "_proxy") {
+			t.Errorf("%s would send the node's requests to a proxy that it cannot reach", name)
+		}
 		if strings.HasPrefix(name, "SYNCLINE_LAB_") {
 			t.Setenv(name, value)
 		}
