@@ -1,7 +1,7 @@
 # The image of the operator and of the workers: two static programs, a CA bundle and an unprivileged user, no shell.
 # hack/images/build.sh makes the same image without a container engine.
 #
-#   docker build -t syncline:v0.1.0 .
+#   docker build --build-arg VERSION=v0.1.0 -t syncline:v0.1.0 .
 FROM --platform=$BUILDPLATFORM golang:1.26.8-bookworm AS build
 ARG TARGETOS TARGETARCH
 WORKDIR /src
@@ -19,6 +19,8 @@ RUN mkdir -p /rootfs/etc/ssl/certs /rootfs/home/nonroot /rootfs/tmp && chmod 177
     && printf 'root:x:0:\nnonroot:x:65532:\n' > /rootfs/etc/group
 
 FROM scratch
+ARG VERSION=dev
+LABEL org.opencontainers.image.version=$VERSION org.opencontainers.image.licenses=Apache-2.0
 COPY --from=build /rootfs/ /
 COPY --from=build /out/manager /out/worker /
 ENV PATH=/ SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
