@@ -129,7 +129,9 @@ func (r *Reconciler) desire(ctx context.Context, s *scope) (*schema.DesiredConne
 
 // seal puts the sealed credential into the row. The same version of the secret is sealed once per key: sealing it again
 // would give other bytes and change nothing.
-func (r *Reconciler) seal(ctx context.Context, s *scope, desired *schema.DesiredConnection, plain spec.Credential, secretVersion string) (*schema.DesiredConnection, error) {
+func (r *Reconciler) seal(
+	ctx context.Context, s *scope, desired *schema.DesiredConnection, plain spec.Credential, secretVersion string,
+) (*schema.DesiredConnection, error) {
 	sealed, known, err := r.sealedAnywhere(ctx, s)
 	if err != nil {
 		return nil, err

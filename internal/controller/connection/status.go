@@ -86,7 +86,8 @@ func notWritten(row *schema.Written) condition.Verdict {
 			row.Owner.Name, row.Owner.Namespace, row.Owner.Cluster))
 	case schema.OutcomeStale:
 		return condition.Stall(v1alpha1.ReasonNewerGeneration, fmt.Sprintf(
-			"the connection's row was written from generation %d, which is newer: change the spec until its generation is higher, or create the resource anew", row.Owner.Generation))
+			"the connection's row was written from generation %d, which is newer: change the spec until its "+
+				"generation is higher, or create the resource anew", row.Owner.Generation))
 	}
 	return condition.Stall(v1alpha1.ReasonPending, "the database refuses the connection's row: "+row.Message)
 }

@@ -58,7 +58,9 @@ func parseKeyset(text string) (*sealing.Keyset, *condition.Verdict) {
 // lost says how to get over a lost key.
 func lost(what string) condition.Verdict {
 	return condition.Stall(v1alpha1.ReasonSealingKeyLost, fmt.Sprintf(
-		"the secret %q %s, but credentials in the database are sealed with its key: restore it from a backup; if it is gone for good, delete it and all IntegrationConnections of the namespace, wait until their rows are gone, and apply them again",
+		"the secret %q %s, but credentials in the database are sealed with its key: restore it from a "+
+			"backup; if it is gone for good, delete it and all IntegrationConnections of the namespace, wait "+
+			"until their rows are gone, and apply them again",
 		KeysetSecret, what))
 }
 

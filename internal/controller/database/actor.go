@@ -213,7 +213,8 @@ func (a *actor) explain(failure error, role, database string) error {
 		return &schemaError{v1alpha1.ReasonSchemaTooNew, failure.Error()}
 	case hasState(failure, stateInsufficientRights):
 		return &schemaError{v1alpha1.ReasonMissingGrant, fmt.Sprintf(
-			"the role %s may not create or change schema %q: GRANT CREATE ON DATABASE %s TO %s and make %s the owner of the schema, or have a DBA run what \"manager migrate --print --schema %s\" prints",
+			"the role %s may not create or change schema %q: GRANT CREATE ON DATABASE %s TO %s and make %s the "+
+				"owner of the schema, or have a DBA run what \"manager migrate --print --schema %s\" prints",
 			role, a.target.Schema, database, role, role, a.target.Schema)}
 	}
 	return &schemaError{v1alpha1.ReasonMigrationFailed, describe(failure)}

@@ -297,7 +297,8 @@ VALUES (gen_random_uuid(), gen_random_uuid(), 'batch', '{}', $2, $3, 'team', $1,
 	await(t, "orphans removed and retired", func() bool {
 		var state string
 		err := conn.QueryRow(t.Context(), `
-SELECT string_agg(concat_ws(' ', owner_cluster, owner_name, CASE WHEN retired_at IS NULL THEN 'active' ELSE 'retired' END), ', ' ORDER BY owner_cluster, owner_name)
+SELECT string_agg(concat_ws(' ', owner_cluster, owner_name, CASE WHEN retired_at IS NULL THEN 'active' ELSE 'retired' END),
+                  ', ' ORDER BY owner_cluster, owner_name)
 FROM syncline.subscription`).Scan(&state)
 		return err == nil && state == "another-cluster deleted active, c1 kept retired, c1 standing active"
 	})

@@ -205,11 +205,14 @@ func (s *scope) notWritten() condition.Verdict {
 	switch row.Outcome {
 	case schema.OutcomeTaken:
 		return condition.Stall(v1alpha1.ReasonNameTaken, fmt.Sprintf(
-			"the pool %q in this database belongs to the JobPool %q in namespace %q of cluster %s: create this one anew with another spec.poolName, or delete that one (when its cluster is gone, clear the owner columns of its row)",
+			"the pool %q in this database belongs to the JobPool %q in namespace %q of cluster %s: create this "+
+				"one anew with another spec.poolName, or delete that one (when its cluster is gone, clear the owner "+
+				"columns of its row)",
 			name, row.Owner.Name, row.Owner.Namespace, row.Owner.Cluster))
 	case schema.OutcomeStale:
 		return condition.Stall(v1alpha1.ReasonNewerGeneration, fmt.Sprintf(
-			"the pool's row was written from generation %d, this resource is at %d: change the spec until its generation is higher, or create the resource anew", row.Owner.Generation, s.pool.Generation))
+			"the pool's row was written from generation %d, this resource is at %d: change the spec until its "+
+				"generation is higher, or create the resource anew", row.Owner.Generation, s.pool.Generation))
 	}
 	return condition.Stall(v1alpha1.ReasonPending, "the database refuses the pool's row: "+row.Message)
 }
@@ -217,7 +220,8 @@ func (s *scope) notWritten() condition.Verdict {
 func (s *scope) health(state *schema.PoolState, now time.Time) condition.Verdict {
 	switch d := state.Depth; {
 	case d.Stale > 0:
-		return condition.Note(v1alpha1.ReasonStaleLeases, "runs are held by workers whose lease has ended: they are put back by the next sweep; look for workers that hang or cannot reach the database")
+		return condition.Note(v1alpha1.ReasonStaleLeases, "runs are held by workers whose lease has ended: they are put back by the next sweep; look for "+
+			"workers that hang or cannot reach the database")
 	case s.tuning.Hold:
 		return condition.Note(v1alpha1.ReasonHeld, "spec.stopPolicy is Hold: no run is claimed")
 	case d.Pending > 0 && state.Workers == 0 && s.replicas() == 0:

@@ -52,7 +52,8 @@ FROM r WHERE subscription.id = $1`, w.subscriptionID())
 	return sub
 }
 
-const auditRows = "SELECT (SELECT count(*) FROM syncline.sync_run WHERE subscription_id = $1) + (SELECT count(*) FROM syncline.sync_item WHERE subscription_id = $1)"
+const auditRows = "SELECT (SELECT count(*) FROM syncline.sync_run WHERE subscription_id = $1) + " +
+	"(SELECT count(*) FROM syncline.sync_item WHERE subscription_id = $1)"
 
 var _ = Describe("Deleting a subscription", func() {
 	It("keeps cursor and audit with Retain, and goes on from there when it is created again", func(ctx context.Context) {
@@ -60,7 +61,8 @@ var _ = Describe("Deleting a subscription", func() {
 		sub := w.workingWith(ctx, v1alpha1.DeletionPolicyRetain)
 		Expect(sub.Finalizers).To(BeEmpty(), "Retain needs no database to delete")
 		remove(ctx, sub)
-		w.eventuallyCount(ctx, 1, "SELECT count(*) FROM syncline.subscription WHERE id = $1 AND retired_at IS NOT NULL AND cursor->>'value' = 'c7'", w.subscriptionID())
+		w.eventuallyCount(ctx, 1,
+			"SELECT count(*) FROM syncline.subscription WHERE id = $1 AND retired_at IS NOT NULL AND cursor->>'value' = 'c7'", w.subscriptionID())
 		Expect(w.count(ctx, auditRows, w.subscriptionID())).To(Equal(2))
 
 		create(ctx, w.subscription())

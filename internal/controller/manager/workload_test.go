@@ -100,7 +100,8 @@ var _ = Describe("A JobPool's workers", func() {
 
 	It("are refused with the field when the template is wrong, and recover with it", func(ctx context.Context) {
 		_, pool := withWorkers(ctx)
-		Expect(api.Patch(ctx, pool, mergePatch(`{"spec":{"template":{"spec":{"containers":[{"name":"worker","volumeMounts":[{"name":"nowhere","mountPath":"/x"}]}]}}}}`))).To(Succeed())
+		broken := `{"spec":{"template":{"spec":{"containers":[{"name":"worker","volumeMounts":[{"name":"nowhere","mountPath":"/x"}]}]}}}}`
+		Expect(api.Patch(ctx, pool, mergePatch("%s", broken))).To(Succeed())
 		message := eventually(ctx, pool, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalidTemplate)
 		Expect(message).To(ContainSubstring("nowhere"))
 		eventuallyEvent(ctx, pool, v1alpha1.EventInvalidTemplate)

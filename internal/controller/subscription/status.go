@@ -141,7 +141,8 @@ func (s *scope) poolReady() (condition.Verdict, bool) {
 		return condition.Wait(v1alpha1.ReasonPoolNotReady, fmt.Sprintf("JobPool %q is not accepted by its database: see its conditions", s.pool.Name)), true
 	case s.home == homeElsewhere:
 		return condition.Stall(v1alpha1.ReasonPoolOnOtherDatabase, fmt.Sprintf(
-			"the subscription's table and cursor are in another database than that of JobPool %q: point spec.poolRef back at a pool on that database, or create another IntegrationSubscription for this one", s.pool.Name)), true
+			"the subscription's table and cursor are in another database than that of JobPool %q: point "+
+				"spec.poolRef back at a pool on that database, or create another IntegrationSubscription for this one", s.pool.Name)), true
 	}
 	return s.rowReady()
 }
