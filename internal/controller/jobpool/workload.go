@@ -90,7 +90,8 @@ func (r *Reconciler) announceWorkload(s *scope, before *appsv1.Deployment) {
 	case is < was:
 		r.Events.Eventf(s.pool, s.deployment, corev1.EventTypeNormal, v1alpha1.EventScaledDown, "Scale", "from %d to %d workers", was, is)
 	default:
-		r.Events.Eventf(s.pool, s.deployment, corev1.EventTypeNormal, v1alpha1.EventRolloutStarted, "Rollout", "the pod template changed: workers are replaced one after the other")
+		r.Events.Eventf(s.pool, s.deployment, corev1.EventTypeNormal, v1alpha1.EventRolloutStarted, "Rollout",
+			"the pod template changed: workers are replaced one after the other")
 	}
 }
 
