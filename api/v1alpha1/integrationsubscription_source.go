@@ -148,7 +148,7 @@ type RequestHeader struct {
 //
 // +kubebuilder:validation:ExactlyOneOf=page;linkHeader
 type Pagination struct {
-	// page counts pages: {page} starts with first and grows by one; a page with fewer records than size is the last.
+	// page counts pages: {page} starts with first and grows by one; the first page without records ends the walk.
 	// +optional
 	Page *PagePagination `json:"page,omitempty"`
 
@@ -166,8 +166,7 @@ type PagePagination struct {
 	// +kubebuilder:validation:Maximum=1
 	First *int32 `json:"first,omitempty"`
 
-	// size is the number of records in a full page, as {pageSize}, 1 to 10000. It must be what the provider gives: a
-	// shorter page ends the walk.
+	// size is the number of records to ask for, as {pageSize}, 1 to 10000. The provider may give fewer.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
@@ -244,7 +243,8 @@ type SourceLimits struct {
 	// +kubebuilder:validation:Maximum=1000000
 	MaxPages int32 `json:"maxPages,omitempty"`
 
-	// maxPageBytes is the size of one page after decompression, in bytes, 1024 to 1073741824 (1 GiB).
+	// maxPageBytes is the size of one page after decompression, in bytes, 1024 to 1073741824 (1 GiB). A page also holds
+	// at most one name or value for each 16 of these bytes.
 	// +optional
 	// +default=67108864
 	// +kubebuilder:validation:Minimum=1024

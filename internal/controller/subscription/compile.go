@@ -11,6 +11,7 @@ import (
 	"github.com/syncline-dev/syncline/internal/controller/condition"
 	"github.com/syncline-dev/syncline/internal/runtime/mapping"
 	"github.com/syncline-dev/syncline/internal/runtime/schedule"
+	"github.com/syncline-dev/syncline/internal/runtime/source/http/request"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
 
@@ -57,7 +58,12 @@ func (c *compilations) forget(uid types.UID) {
 func compile(sub *v1alpha1.IntegrationSubscription) (compiled, error) {
 	doc := Translate(&sub.Spec)
 	c := compiled{generation: sub.Generation}
-	if _, problems := mapping.Compile(doc); len(problems) > 0 {
+	_, problems := mapping.Compile(doc)
+	if doc.Source.HTTP != nil {
+		_, more := request.Compile(*doc.Source.HTTP)
+		problems = append(problems, more...)
+	}
+	if len(problems) > 0 {
 		c.verdict = condition.Stall(v1alpha1.ReasonCompileFailed, list(problems))
 		return c, nil
 	}

@@ -115,6 +115,7 @@ func TestCompileNamesEveryProblemAndItsPlace(t *testing.T) {
 	sub := &v1alpha1.IntegrationSubscription{Spec: *fullSpec()}
 	sub.Spec.Mapping[1].Expr = "record.stage +"
 	sub.Spec.Filter = "record.hidden ||"
+	sub.Spec.Source.HTTP.Request.Path = "/records/{a_b}"
 	c, err := compile(sub)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +123,7 @@ func TestCompileNamesEveryProblemAndItsPlace(t *testing.T) {
 	if c.document != nil || !c.verdict.Stalls() || c.verdict.Reason != v1alpha1.ReasonCompileFailed {
 		t.Errorf("a spec that does not compile gives document %q and verdict %+v", c.document, c.verdict)
 	}
-	for _, part := range []string{"spec.mapping[1].expr (line 1, column ", "spec.filter (line 1, column "} {
+	for _, part := range []string{"spec.mapping[1].expr (line 1, column ", "spec.filter (line 1, column ", "spec.source.http.request.path"} {
 		if !strings.Contains(c.verdict.Message, part) {
 			t.Errorf("message %q lacks %q", c.verdict.Message, part)
 		}

@@ -16,6 +16,9 @@ import (
 // Timeouts of runtime connections. A third of the lease, at most a minute, bounds how long a process frozen inside a
 // transaction can block what others recover.
 const (
+	// ConnectTimeout bounds a connect up to the first query, against a server that accepts and then says nothing. A URI may
+	// ask for less with connect_timeout.
+	ConnectTimeout = 10 * time.Second
 	// LockTimeout bounds every wait for a row that somebody else holds.
 	LockTimeout = 3 * time.Second
 	// StatementTimeout bounds one statement.
@@ -129,6 +132,9 @@ func (s settings) tune(cfg *pgx.ConnConfig, schemaName string) {
 	maps.Copy(cfg.RuntimeParams, s.params(schemaName))
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	cfg.DialFunc = dialer.DialContext
+	if cfg.ConnectTimeout == 0 || cfg.ConnectTimeout > ConnectTimeout {
+		cfg.ConnectTimeout = ConnectTimeout
+	}
 }
 
 // refresh copies where and as whom to connect, and nothing else.

@@ -53,6 +53,27 @@ func TestS10RuntimeConnectionsBoundWhatTheyCanBlock(t *testing.T) {
 	}
 }
 
+func TestConnectsAreBoundedWhateverTheURISays(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	migrate(t, connect(t, db.URI), "syncline")
+	for suffix, want := range map[string]time.Duration{
+		"":                     schema.ConnectTimeout,
+		"&connect_timeout=0":   schema.ConnectTimeout,
+		"&connect_timeout=300": schema.ConnectTimeout,
+		"&connect_timeout=4":   4 * time.Second,
+	} {
+		pool, err := schema.Connect(t.Context(), func() (string, error) { return db.URI + suffix, nil }, "syncline", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := pool.Config().ConnConfig.ConnectTimeout; got != want {
+			t.Errorf("with %q in the URI a connect may take %s, want %s", suffix, got, want)
+		}
+		pool.Close()
+	}
+}
+
 func TestTheURIIsReadAgainAtEveryConnect(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewDB(t)

@@ -9,8 +9,7 @@ package v1alpha1
 type PagePaginationApplyConfiguration struct {
 	// first is the number of the first page, 0 or 1.
 	First *int32 `json:"first,omitempty"`
-	// size is the number of records in a full page, as {pageSize}, 1 to 10000. It must be what the provider gives: a
-	// shorter page ends the walk.
+	// size is the number of records to ask for, as {pageSize}, 1 to 10000. The provider may give fewer.
 	Size *int32 `json:"size,omitempty"`
 }
 

@@ -11,7 +11,7 @@ import (
 //
 // Pagination says how the next page is found. Exactly one member is set.
 type PaginationApplyConfiguration struct {
-	// page counts pages: {page} starts with first and grows by one; a page with fewer records than size is the last.
+	// page counts pages: {page} starts with first and grows by one; the first page without records ends the walk.
 	Page *PagePaginationApplyConfiguration `json:"page,omitempty"`
 	// linkHeader follows rel="next" of the Link header (RFC 8288), on the origin of the connection's baseURL only.
 	LinkHeader *apiv1alpha1.LinkHeaderPagination `json:"linkHeader,omitempty"`

@@ -9,7 +9,8 @@ package v1alpha1
 type SourceLimitsApplyConfiguration struct {
 	// maxPages is the number of pages of a run, 1 to 1000000.
 	MaxPages *int32 `json:"maxPages,omitempty"`
-	// maxPageBytes is the size of one page after decompression, in bytes, 1024 to 1073741824 (1 GiB).
+	// maxPageBytes is the size of one page after decompression, in bytes, 1024 to 1073741824 (1 GiB). A page also holds
+	// at most one name or value for each 16 of these bytes.
 	MaxPageBytes *int64 `json:"maxPageBytes,omitempty"`
 	// maxRunBytes is the size of all pages of a run after decompression, in bytes, 1024 to 1099511627776 (1 TiB).
 	MaxRunBytes *int64 `json:"maxRunBytes,omitempty"`
