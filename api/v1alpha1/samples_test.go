@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -31,6 +32,23 @@ var _ = Describe("config/samples", func() {
 	})
 })
 
+var _ = Describe("README.md", func() {
+	It("shows resources that are accepted as they stand", func(ctx context.Context) {
+		text, err := os.ReadFile(filepath.Join(kubetest.Root(), "README.md"))
+		Expect(err).NotTo(HaveOccurred())
+		ns := newNamespace(ctx)
+		var kinds []string
+		for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1) {
+			for _, o := range decode(block[1]) {
+				o.SetNamespace(ns)
+				Expect(api.Create(ctx, o)).To(Succeed(), "%s %s", o.GetKind(), o.GetName())
+				kinds = append(kinds, o.GetKind())
+			}
+		}
+		Expect(kinds).To(Equal([]string{"Secret", "Secret", "JobPool", "IntegrationConnection", "IntegrationSubscription"}))
+	})
+})
+
 // samples reads every object that the kustomization of config/samples lists.
 func samples() []*unstructured.Unstructured {
 	GinkgoHelper()
@@ -49,6 +67,12 @@ func objects(path string) []*unstructured.Unstructured {
 	GinkgoHelper()
 	data, err := os.ReadFile(path)
 	Expect(err).NotTo(HaveOccurred())
+	return decode(data)
+}
+
+// decode reads the objects of a YAML stream.
+func decode(data []byte) []*unstructured.Unstructured {
+	GinkgoHelper()
 	d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), len(data))
 	var all []*unstructured.Unstructured
 	for {
