@@ -14,6 +14,7 @@ import (
 // Epilogue are chapters for the suite alone: what a person would not sit through, or what takes the flow away.
 func (s *Story) Epilogue() []Step {
 	return []Step{
+		{"tuning", "The pool is tuned while it runs", s.retune},
 		{"worker-pods", "Worker pods hold no rights, in the cluster or on the node", s.inspectWorkers},
 		{"namespace", "The namespace is deleted with everything in it", s.deleteNamespace},
 		{"uninstall", "The operator is uninstalled, definitions and data stay", s.uninstall},
