@@ -61,7 +61,7 @@ postgres: ## Find a PostgreSQL server, or install Debian's
 	@hack/postgres.sh >/dev/null
 
 .PHONY: tools
-tools: ## Build every cluster binary into the cache (7 to 10 minutes cold)
+tools: ## Build every cluster binary into the cache (many minutes cold)
 	@hack/tools.sh test
 	hack/tools.sh e2e
 
