@@ -98,7 +98,35 @@ func apply(ctx context.Context, conn *pgx.Conn, schemaName string) error {
 	for i, file := range migrations() {
 		m.AppendMigration(file.name, statements(schemaName, int32(i+1), file.sql), "")
 	}
-	return m.Migrate(ctx)
+	if err := m.Migrate(ctx); err != nil {
+		return err
+	}
+	return applyFunctions(ctx, conn, schemaName)
+}
+
+// applyFunctions writes the SQL functions when their text is not what was applied last.
+func applyFunctions(ctx context.Context, conn *pgx.Conn, schemaName string) error {
+	var applied string
+	err := conn.QueryRow(ctx, "SELECT functions FROM "+quote(schemaName)+".schema_meta").Scan(&applied)
+	if err != nil || applied == functionsHash() {
+		return err
+	}
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, functionStatements(schemaName))
+		return err
+	})
+}
+
+// functionStatements are the SQL functions over the schema's search path, and the note of what was applied.
+func functionStatements(schemaName string) string {
+	return fmt.Sprintf(`%s
+%s
+UPDATE schema_meta SET functions = '%s';
+`, searchPath(schemaName), functions(), functionsHash())
+}
+
+func searchPath(schemaName string) string {
+	return fmt.Sprintf("SET LOCAL search_path = %s, pg_catalog, pg_temp;", quote(schemaName))
 }
 
 func versionTable(schemaName string) string { return quote(schemaName) + ".schema_version" }
@@ -107,10 +135,10 @@ func quote(schemaName string) string { return pgx.Identifier{schemaName}.Sanitiz
 
 // statements are one migration over the schema's search path, with the version that it leads to.
 func statements(schemaName string, version int32, sql string) string {
-	return fmt.Sprintf(`SET LOCAL search_path = %s, pg_catalog, pg_temp;
+	return fmt.Sprintf(`%s
 %s
 UPDATE schema_meta SET version = %d, min_compatible = greatest(min_compatible, least(%d, %d));
-`, quote(schemaName), strings.TrimSpace(sql), version, version, MinCompatible)
+`, searchPath(schemaName), strings.TrimSpace(sql), version, version, MinCompatible)
 }
 
 // Print is the SQL that Migrate runs, for an administrator to run in one session. It can be run again, and over an
@@ -138,7 +166,7 @@ END
 `, table, version, inner, table, version))
 		fmt.Fprintf(&b, "\n-- %s\nDO %s;\n", file.name, block)
 	}
-	b.WriteString("\nCOMMIT;\n")
+	fmt.Fprintf(&b, "\n-- functions\n%s\nCOMMIT;\n", functionStatements(schemaName))
 	return b.String()
 }
 

@@ -1,4 +1,4 @@
-// Package schema holds the engine's tables and SQL functions: the migrations, the runner that applies them, the check
+// Package schema holds the engine's tables (migrations) and SQL functions (functions), the runner that applies them, the check
 // whether a binary and a schema fit, and the connections that use the schema.
 //
 // The manager migrates; workers only check and connect. The statements of the queue are in package jobs, those of the
@@ -8,7 +8,9 @@ package schema
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,12 +20,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations/*.sql functions/*.sql
 var files embed.FS
 
 // MinCompatible is the lowest Current of a binary that can still work with the schema that this binary makes. It is
 // raised only together with a migration that takes away what older binaries use.
-const MinCompatible int32 = 1
+const MinCompatible int32 = 3
 
 // Current is the version of the schema that this binary makes and needs: the number of its migrations.
 var Current = int32(len(migrations()))
@@ -107,4 +109,29 @@ func migrations() []migration {
 		list[i] = migration{name: name, sql: string(sql)}
 	}
 	return list
+}
+
+// functions are the SQL functions of all files, in the order of the files' names. They hold no data, so they are written
+// anew whenever their text has changed; what they replace is dropped by a migration when its signature differs.
+func functions() string {
+	paths, err := fs.Glob(files, "functions/*.sql")
+	if err != nil {
+		panic(err)
+	}
+	var b strings.Builder
+	for _, path := range paths {
+		sql, err := files.ReadFile(path)
+		if err != nil {
+			panic(err)
+		}
+		b.Write(sql)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// functionsHash names the text of the functions.
+func functionsHash() string {
+	sum := sha256.Sum256([]byte(functions()))
+	return hex.EncodeToString(sum[:16])
 }

@@ -1,0 +1,80 @@
+-- Claim (S3, S6, S7).
+
+-- Takes up to p_slots due runs of the pool and types, in order. Everything hangs on the worker's row, locked in a
+-- statement of its own: a claim that waited for the sweep takes nothing. Index ready_free, one ordered scan a type.
+CREATE OR REPLACE FUNCTION claim(p_worker bigint, p_pool text, p_types text[], p_slots integer)
+RETURNS TABLE (
+  receipt bigint, run bigint, token bigint, job_type text, tenant text, scope text, attempts integer,
+  max_attempts integer, lease_losses integer, parent bigint, root bigint, trigger_source text, trigger_ref text,
+  tags jsonb, input jsonb, remaining_ms bigint, lane bigint)
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  v_pod text;
+  v_laned bigint[] := '{}';
+BEGIN
+  SELECT w.pod INTO v_pod
+  FROM worker w
+  WHERE w.id = p_worker AND w.expires_at > clock_timestamp()
+  FOR KEY SHARE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'worker % has no lease any more, or one that has run out', p_worker USING ERRCODE = 'SL001';
+  END IF;
+  IF EXISTS (
+    SELECT FROM unnest(p_types) AS t (name)
+    CROSS JOIN LATERAL (
+      SELECT FROM ready r WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NOT NULL LIMIT 1) AS x)
+  THEN
+    v_laned := admit(p_pool, p_types, p_slots);
+  END IF;
+
+  RETURN QUERY
+  WITH c AS MATERIALIZED (
+    SELECT x.tid
+    FROM unnest(p_types) AS t (name)
+    CROSS JOIN LATERAL (
+      SELECT r.ctid AS tid, r.vstart, r.id
+      FROM ready r
+      WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NULL
+      ORDER BY r.vstart, r.id
+      LIMIT p_slots - cardinality(v_laned)
+      FOR UPDATE SKIP LOCKED
+    ) AS x
+    ORDER BY x.vstart, x.id
+    LIMIT p_slots - cardinality(v_laned)
+  ),
+  d AS (
+    DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT tid FROM c)) RETURNING id
+  ),
+  dl AS (
+    DELETE FROM ready WHERE id = ANY (v_laned) RETURNING id
+  ),
+  u AS (
+    -- The guard keeps a stray side row from stealing a live claim.
+    UPDATE run r
+    SET status = 'running', claimed_by = p_worker, claimed_at = clock_timestamp(), claim_token = r.claim_token + 1, spare = NULL
+    WHERE r.id = ANY (ARRAY(SELECT id FROM d UNION ALL SELECT id FROM dl)) AND r.status = 'pending'
+    RETURNING r.*
+  ),
+  x AS (
+    INSERT INTO receipt (worker, pod, ids, tokens)
+    SELECT p_worker, v_pod, array_agg(id), array_agg(claim_token) FROM u HAVING count(*) > 0
+    RETURNING id
+  ),
+  h AS (
+    INSERT INTO lane_hold (run, lane, token, worker)
+    SELECT id, lane, claim_token, p_worker FROM u WHERE lane IS NOT NULL
+    ON CONFLICT (run) DO UPDATE SET token = excluded.token, worker = excluded.worker
+    WHERE lane_hold.worker IS NULL
+  )
+  SELECT (SELECT id FROM x), u.id, u.claim_token, u.job_type, u.tenant, u.scope, u.attempts, u.max_attempts,
+         u.lease_losses, u.parent, u.root, u.trigger_source, u.trigger_ref, u.tags, u.input,
+         (extract(epoch FROM u.deadline_at - clock_timestamp()) * 1000)::bigint, u.lane
+  FROM u;
+END $$;

@@ -1,0 +1,175 @@
+-- Settle and give back (S2, S8, S9, S10).
+
+-- Writes how a worker's claims ended, and returns the exceptions: 'already' done by this claim, 'lost', or 'busy' while a
+-- handler's transaction holds the row. p_outcomes NULL: all completed, the short way. Runs are locked by id, only where
+-- the visible version matches the fence, and passed over when locked, unless p_wait. Holds are freed by their own run,
+-- token and worker, whatever became of the run. p_receipts are those that this batch should leave empty.
+CREATE OR REPLACE FUNCTION settle(
+  p_worker bigint, p_runs bigint[], p_tokens bigint[], p_outcomes text[], p_outputs text[], p_codes text[],
+  p_messages text[], p_delays bigint[], p_keep boolean[], p_lanes bigint[], p_receipts bigint[], p_wait boolean)
+RETURNS TABLE (run bigint, token bigint, result text)
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  v_ids bigint[];
+  v_tokens bigint[];
+  v_other_ids bigint[];
+  v_other_tokens bigint[];
+  v_pools text[] := '{}';
+BEGIN
+  IF cardinality(p_lanes) > 0 THEN
+    PERFORM FROM lane l WHERE l.id = ANY (p_lanes) ORDER BY l.id FOR UPDATE;
+  END IF;
+  IF p_wait THEN
+    PERFORM FROM run r
+    WHERE r.id = ANY (p_runs) AND r.status = 'running' AND r.claimed_by = p_worker AND r.claim_token = ANY (p_tokens)
+    ORDER BY r.id
+    FOR NO KEY UPDATE;
+  END IF;
+
+  WITH s AS MATERIALIZED (
+    SELECT t.id, t.token, t.output
+    FROM unnest(p_runs, p_tokens, p_outputs, p_outcomes) AS t (id, token, output, outcome)
+    WHERE p_outcomes IS NULL OR t.outcome = 'completed'
+  ),
+  l AS MATERIALIZED (
+    SELECT r.id, s.output
+    FROM s
+    JOIN run r ON r.id = s.id
+    WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, s.token)
+    ORDER BY r.id
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+  ),
+  u AS (
+    UPDATE run r
+    SET status = 'completed', finished_at = clock_timestamp(), attempts = r.attempts + 1, output = l.output::jsonb,
+        error = NULL, error_code = NULL, settled_token = r.claim_token
+    FROM l
+    WHERE r.id = l.id
+    RETURNING r.id, r.claim_token
+  )
+  SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(claim_token), '{}') INTO v_ids, v_tokens FROM u;
+  IF p_outcomes IS NOT NULL THEN
+    SELECT o.ids, o.tokens, o.pools INTO v_other_ids, v_other_tokens, v_pools
+    FROM settle_other(p_worker, p_runs, p_tokens, p_outcomes, p_codes, p_messages, p_delays, p_keep) AS o;
+    v_ids := v_ids || v_other_ids;
+    v_tokens := v_tokens || v_other_tokens;
+  END IF;
+
+  IF cardinality(p_lanes) > 0 THEN
+    -- Not of a busy run: its handler's transaction is in doubt, and the next settle frees it.
+    DELETE FROM lane_hold h
+    USING unnest(p_runs, p_tokens) AS t (id, token)
+    WHERE h.run = t.id AND h.token = t.token AND h.worker = p_worker
+      AND NOT EXISTS (
+        SELECT FROM run r
+        WHERE r.id = t.id AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, t.token));
+    v_pools := v_pools || lane_wake(p_lanes);
+  END IF;
+  IF cardinality(v_pools) > 0 THEN
+    PERFORM wake(v_pools);
+  END IF;
+
+  IF cardinality(v_ids) = cardinality(p_runs) THEN
+    DELETE FROM receipt c WHERE c.id = ANY (p_receipts) AND c.worker = p_worker;
+    RETURN;
+  END IF;
+  -- Something was not settled by this call: a receipt goes only when nothing in it runs under its worker and token.
+  DELETE FROM receipt c
+  WHERE c.id = ANY (p_receipts) AND c.worker = p_worker AND NOT EXISTS (
+    SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
+    JOIN run r ON r.id = t.id
+    WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', c.worker, t.token));
+  RETURN QUERY
+  SELECT t.id, t.token,
+         CASE WHEN r.settled_token = t.token THEN 'already'
+              WHEN (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, t.token) THEN 'busy'
+              ELSE 'lost' END
+  FROM unnest(p_runs, p_tokens) AS t (id, token)
+  LEFT JOIN run r ON r.id = t.id
+  WHERE NOT EXISTS (SELECT FROM unnest(v_ids, v_tokens) AS d (id, token) WHERE d.id = t.id AND d.token = t.token);
+END $$;
+
+-- The outcomes of settle that are not 'completed': the run ends or goes back, and an attempt row says why. A retry keeps
+-- its lane by leaving the hold without a worker. Returns what was written, and the pools that got something due.
+CREATE OR REPLACE FUNCTION settle_other(
+  p_worker bigint, p_runs bigint[], p_tokens bigint[], p_outcomes text[], p_codes text[], p_messages text[],
+  p_delays bigint[], p_keep boolean[], OUT ids bigint[], OUT tokens bigint[], OUT pools text[])
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  v_now timestamptz := clock_timestamp();
+BEGIN
+  WITH s AS MATERIALIZED (
+    SELECT *
+    FROM unnest(p_runs, p_tokens, p_outcomes, p_codes, p_messages, p_delays, p_keep)
+      AS t (id, token, outcome, code, message, delay, keep)
+    WHERE t.outcome <> 'completed'
+  ),
+  l AS MATERIALIZED (
+    SELECT s.*, r.claimed_at AS started_at
+    FROM s
+    JOIN run r ON r.id = s.id
+    WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, s.token)
+    ORDER BY r.id
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+  ),
+  u AS (
+    UPDATE run r
+    SET status = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN 'pending' ELSE l.outcome END,
+        claimed_by = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN NULL ELSE r.claimed_by END,
+        finished_at = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN NULL ELSE v_now END,
+        attempts = r.attempts + CASE WHEN l.outcome IN ('retried', 'failed', 'timed_out') THEN 1 ELSE 0 END,
+        run_at = CASE WHEN l.outcome = 'retried' OR l.delay > 0 THEN v_now + l.delay * interval '1 millisecond' ELSE r.run_at END,
+        error_code = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN NULL ELSE l.code END,
+        error = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN NULL ELSE l.message END,
+        settled_token = r.claim_token
+    FROM l
+    WHERE r.id = l.id
+    RETURNING r.id, r.pool, r.job_type, r.status, r.run_at, r.priority, r.lane, l.token, l.outcome, l.code, l.message,
+              l.keep, l.started_at
+  ),
+  rd AS (
+    INSERT INTO ready (id, pool, job_type, vstart, lane)
+    SELECT id, pool, job_type, vstart(run_at, priority), lane FROM u WHERE status = 'pending' AND run_at <= v_now
+    ON CONFLICT DO NOTHING
+    RETURNING pool
+  ),
+  sc AS (
+    INSERT INTO scheduled (id, pool, job_type, run_at, priority, lane)
+    SELECT id, pool, job_type, run_at, priority, lane FROM u WHERE status = 'pending' AND run_at > v_now
+    ON CONFLICT DO NOTHING
+  ),
+  k AS (
+    UPDATE lane_hold h
+    SET worker = NULL
+    FROM u
+    WHERE u.status = 'pending' AND u.keep AND h.run = u.id AND h.token = u.token AND h.worker = p_worker
+  ),
+  a AS (
+    INSERT INTO attempt (run, number, worker, pod, outcome, error_code, error, started_at, finished_at)
+    SELECT u.id, u.token, p_worker, coalesce((SELECT w.pod FROM worker w WHERE w.id = p_worker), ''), u.outcome, u.code,
+           u.message, u.started_at, v_now
+    FROM u
+    ON CONFLICT DO NOTHING
+  )
+  SELECT coalesce(array_agg(u.id), '{}'), coalesce(array_agg(u.token), '{}'), (SELECT coalesce(array_agg(DISTINCT pool), '{}') FROM rd)
+  INTO ids, tokens, pools
+  FROM u;
+END $$;

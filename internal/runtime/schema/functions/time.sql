@@ -1,0 +1,47 @@
+-- Time: promotion of due runs.
+
+-- Moves runs of a pool that have become due to ready, and says in how many milliseconds the next one is due: 0 when more
+-- are due already, NULL when none is scheduled. Index scheduled_due.
+CREATE OR REPLACE FUNCTION promote(p_pool text, OUT moved integer, OUT next_ms bigint)
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  WITH s AS MATERIALIZED (
+    SELECT s.id
+    FROM scheduled s
+    WHERE s.pool = p_pool AND s.run_at <= clock_timestamp()
+    ORDER BY s.run_at, s.id
+    LIMIT 5000
+    FOR UPDATE SKIP LOCKED
+  ),
+  d AS (
+    DELETE FROM scheduled
+    WHERE id = ANY (ARRAY(SELECT id FROM s))
+    RETURNING id, pool, job_type, run_at, priority, lane
+  ),
+  i AS (
+    INSERT INTO ready (id, pool, job_type, vstart, lane)
+    SELECT id, pool, job_type, vstart(run_at, priority), lane FROM d
+    ON CONFLICT DO NOTHING
+    RETURNING id
+  )
+  SELECT count(*) INTO moved FROM i;
+  IF moved > 0 THEN
+    PERFORM wake(ARRAY[p_pool]);
+  END IF;
+  -- One that a caller has locked stays due: it must not make the timer spin.
+  SELECT (extract(epoch FROM s.run_at - clock_timestamp()) * 1000)::bigint INTO next_ms
+  FROM scheduled s
+  WHERE s.pool = p_pool AND s.run_at > clock_timestamp()
+  ORDER BY s.run_at
+  LIMIT 1;
+  IF moved = 5000 THEN
+    next_ms := 0;
+  END IF;
+END $$;
