@@ -39,6 +39,7 @@ BEGIN
         DELETE FROM blocked x WHERE x.id = v_run;
         DELETE FROM waiting x WHERE x.id = v_run;
         DELETE FROM lane_hold h WHERE h.run = v_run AND h.worker IS NULL;
+        PERFORM wake(closed(ARRAY[v_run]));
         RETURN 'cancelled';
       END IF;
     END IF;

@@ -115,6 +115,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
   v_now timestamptz := clock_timestamp();
+  v_ended bigint[];
 BEGIN
   WITH s AS MATERIALIZED (
     SELECT *
@@ -169,7 +170,11 @@ BEGIN
     FROM u
     ON CONFLICT DO NOTHING
   )
-  SELECT coalesce(array_agg(u.id), '{}'), coalesce(array_agg(u.token), '{}'), (SELECT coalesce(array_agg(DISTINCT pool), '{}') FROM rd)
-  INTO ids, tokens, pools
+  SELECT coalesce(array_agg(u.id), '{}'), coalesce(array_agg(u.token), '{}'), (SELECT coalesce(array_agg(DISTINCT pool), '{}') FROM rd),
+         array_agg(u.id) FILTER (WHERE u.status <> 'pending')
+  INTO ids, tokens, pools, v_ended
   FROM u;
+  IF v_ended IS NOT NULL THEN
+    pools := pools || closed(v_ended);
+  END IF;
 END $$;

@@ -48,6 +48,9 @@ BEGIN
   DELETE FROM blocked WHERE id = ANY (v_ended);
   DELETE FROM waiting WHERE id = ANY (v_ended);
   DELETE FROM lane_hold WHERE run = ANY (v_ended) AND worker IS NULL;
+  IF cardinality(v_ended) > 0 THEN
+    PERFORM wake(closed(v_ended));
+  END IF;
   RETURN v_ended;
 END $$;
 
@@ -68,6 +71,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
   v_now timestamptz := clock_timestamp();
+  v_ended bigint[];
 BEGIN
   WITH n AS MATERIALIZED (
     SELECT c.worker, c.pod, t.id, t.token
@@ -128,9 +132,13 @@ BEGIN
   c AS (
     INSERT INTO pool_delta (pool, leases_recovered) SELECT pool, count(*) FROM u GROUP BY pool
   )
-  SELECT (SELECT count(*) FROM u WHERE status = 'pending'), (SELECT count(*) FROM u WHERE status <> 'pending'),
+  SELECT (SELECT count(*) FROM u WHERE status = 'pending'), (SELECT array_agg(id) FROM u WHERE status <> 'pending'),
          (SELECT coalesce(array_agg(DISTINCT pool), '{}') FROM rd)
-  INTO recovered, ended, pools;
+  INTO recovered, v_ended, pools;
+  ended := coalesce(cardinality(v_ended), 0);
+  IF ended > 0 THEN
+    pools := pools || closed(v_ended);
+  END IF;
 END $$;
 
 -- Applies requests and deadlines to pending runs, and forgets those of runs that have ended. Returns how many ended.
