@@ -88,7 +88,7 @@ func (w *world) floor(b *testing.B) (*run, [][]change) {
 	for _, p := range w.source.pages {
 		var records []record
 		for _, raw := range p.records {
-			mapped, err := r.mapRecord(b.Context(), raw)
+			mapped, err := r.mapRecord(b.Context(), raw, nil)
 			if err != nil {
 				b.Fatal(err)
 			}

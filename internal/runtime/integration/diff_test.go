@@ -22,7 +22,7 @@ func mapAll(t *testing.T, sub spec.Subscription, lines ...string) []record {
 	r := &run{program: program, shape: newShape(sub)}
 	var out []record
 	for _, raw := range page(t, "", lines...).records {
-		mapped, err := r.mapRecord(t.Context(), raw)
+		mapped, err := r.mapRecord(t.Context(), raw, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

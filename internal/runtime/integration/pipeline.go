@@ -135,14 +135,14 @@ func (p *pipeline) next(ctx context.Context, pending **chunk) (source.Page, bool
 // add maps one page into the pending chunk, sending those that are full.
 func (p *pipeline) add(ctx context.Context, pending *chunk, page source.Page) (*chunk, error) {
 	each := page.Bytes / int64(max(len(page.Records), 1))
-	for _, raw := range page.Records {
+	for i, raw := range page.Records {
 		if p.full(pending, each) {
 			if err := p.send(ctx, pending); err != nil {
 				return nil, err
 			}
 			pending = &chunk{}
 		}
-		mapped, err := p.run.mapRecord(ctx, raw)
+		mapped, err := p.run.mapRecord(ctx, raw, page.Faults[i])
 		if err != nil {
 			return nil, err
 		}
@@ -196,8 +196,9 @@ func (p *pipeline) write(ctx context.Context) error {
 	return nil
 }
 
-// mapRecord maps one record; an error of its own concerns this record only.
-func (r *run) mapRecord(ctx context.Context, raw any) (record, error) {
+// mapRecord maps one record; an error of its own concerns this record only, and so does the source's fault. What the
+// filter leaves out needs no place in the walk.
+func (r *run) mapRecord(ctx context.Context, raw any, fault *mapping.RecordError) (record, error) {
 	mapped, err := r.program.Apply(ctx, raw)
 	out := record{raw: raw, mapped: mapped}
 	if err != nil {
@@ -205,6 +206,10 @@ func (r *run) mapRecord(ctx context.Context, raw any) (record, error) {
 		if out.err, ok = errors.AsType[*mapping.RecordError](err); !ok {
 			return out, fmt.Errorf("map a record: %w", err)
 		}
+		return out, nil
+	}
+	if fault != nil && !mapped.Filtered {
+		out.err = fault
 		return out, nil
 	}
 	out.time = r.shape.timeOf(raw, mapped)

@@ -25,13 +25,15 @@ const (
 	CodeExpression Code = "expression_failed"
 	// CodeNoID is a record without a usable external id.
 	CodeNoID Code = "no_id"
+	// CodeNoCursor is a record without the field that says where it stands in the source's order.
+	CodeNoCursor Code = "no_cursor"
 )
 
 // RecordError says why one record cannot be mapped. It concerns that record only: the others go on.
 // Its message shows the shape of an offending value, not the value, because it ends up in logs and statuses; that of a
 // failed expression may name a key or a time zone which the expression took from the record.
 type RecordError struct {
-	// Field is the column, or "id", "filter" or "tombstone"; empty in errors of Parse and ParseText.
+	// Field is the column, or "id", "cursor", "filter" or "tombstone"; empty in errors of Parse and ParseText.
 	Field string
 	Code  Code
 	// Message says what is wrong and, where there is one, the way out.

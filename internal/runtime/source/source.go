@@ -1,7 +1,8 @@
 // Package source is the port between the orchestrator and the places that records come from.
 //
-// A source only reads: it knows neither the database nor the mapping of fields. It hands over pages of decoded
-// records in the order of the upstream and says, beside a page, up to which cursor everything has been handed over.
+// A source only reads: it knows neither the database nor the mapping of fields. It hands over pages of decoded records
+// in the order of the upstream and says, beside a page, which of them have no place in that order, and up to which cursor
+// everything has been handed over.
 // The packages below implement it: source/http for HTTP APIs.
 package source
 
@@ -10,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/syncline-dev/syncline/internal/runtime/mapping"
 )
 
 // Cursor is a stored position. Its kind guards against a position of another kind being sent after the spec changed.
@@ -26,6 +29,9 @@ type Page struct {
 	Records []any
 	// Bytes is about what the records take in memory, for the bound on memory in flight: several times their text.
 	Bytes int64
+	// Faults are the records, by their index, whose place in the walk cannot be told: they must be set aside. A checkpoint
+	// counts them as handed over, so it covers them only together with that.
+	Faults map[int]*mapping.RecordError
 	// Checkpoint, when set, covers every record handed over so far, this page included. A source sets it where the
 	// upstream's order allows, and at the end of the walk: then perhaps on a page without records.
 	Checkpoint *Cursor

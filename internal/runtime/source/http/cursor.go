@@ -20,8 +20,9 @@ const (
 type tracker interface {
 	// start is the cursor as the first request carries it, nil for none.
 	start() (*string, error)
-	// observe reads one page. asOf is the upstream's clock when it answered.
-	observe(body any, records []any, asOf time.Time) error
+	// observe reads one page. asOf is the upstream's clock when it answered. It gives the records, by their index, whose
+	// position cannot be read; they move nothing.
+	observe(body any, records []any, asOf time.Time) (map[int]*mapping.RecordError, error)
 	// checkpoint gives the position that everything observed so far covers, nil while nothing is covered.
 	checkpoint(drained bool) (*source.Cursor, error)
 }
@@ -51,8 +52,10 @@ func ofKind(c *source.Cursor, kind string) *source.Cursor {
 type noCursor struct{}
 
 func (noCursor) start() (*string, error)                 { return nil, nil }
-func (noCursor) observe(any, []any, time.Time) error     { return nil }
 func (noCursor) checkpoint(bool) (*source.Cursor, error) { return nil, nil }
+func (noCursor) observe(any, []any, time.Time) (map[int]*mapping.RecordError, error) {
+	return nil, nil
+}
 
 // tokenTracker keeps the last token that an answer held. It is a position only once the walk is drained.
 type tokenTracker struct {
@@ -69,7 +72,7 @@ func (t *tokenTracker) start() (*string, error) {
 	return &t.from.Value, nil
 }
 
-func (t *tokenTracker) observe(body any, records []any, _ time.Time) error {
+func (t *tokenTracker) observe(body any, records []any, _ time.Time) (map[int]*mapping.RecordError, error) {
 	t.records = t.records || len(records) > 0
 	v, _ := mapping.Lookup(t.field, body)
 	switch v := v.(type) {
@@ -81,9 +84,9 @@ func (t *tokenTracker) observe(body any, records []any, _ time.Time) error {
 	case json.Number:
 		t.token = v.String()
 	default:
-		return fail(source.BadAnswer, "the token at %q is neither a string nor a number", t.field)
+		return nil, fail(source.BadAnswer, "the token at %q is neither a string nor a number", t.field)
 	}
-	return nil
+	return nil, nil
 }
 
 func (t *tokenTracker) checkpoint(drained bool) (*source.Cursor, error) {
@@ -109,8 +112,6 @@ type timeTracker struct {
 	pages  int       // observed
 	newest time.Time // of all records seen
 	asOf   time.Time // the upstream's clock: nothing that it has not reached is covered
-	seen   bool      // a record was seen
-	named  bool      // a record with the field was seen
 
 	previous time.Time // the last record's time since the lower bound last moved
 	lowest   time.Time // the first record's time in the page observed last
@@ -132,7 +133,7 @@ func (t *timeTracker) start() (*string, error) {
 
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
-func (t *timeTracker) observe(_ any, records []any, asOf time.Time) error {
+func (t *timeTracker) observe(_ any, records []any, asOf time.Time) (map[int]*mapping.RecordError, error) {
 	// Without order, a record that was read early may have changed since: only the first answer's clock is safe. A
 	// record that changes later in the same second may show the second alone.
 	if t.ascending || t.pages == 0 {
@@ -140,28 +141,64 @@ func (t *timeTracker) observe(_ any, records []any, asOf time.Time) error {
 	}
 	t.pages++
 	t.lowest = time.Time{}
-	for i, r := range records {
-		if err := t.observeRecord(i, r); err != nil {
-			return err
+	times, faults := t.read(records)
+	for i, at := range times {
+		if at.IsZero() {
+			continue
+		}
+		if err := t.observeTime(i, at); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	if len(faults) > 0 && !t.ascending && t.pages > 1 {
+		t.moved = true // what cannot be read may be as new as the walk, see place
+	}
+	return faults, nil
 }
 
-func (t *timeTracker) observeRecord(i int, record any) error {
-	t.seen = true
-	v, ok := mapping.Lookup(t.spec.From, record)
-	t.named = t.named || ok
-	if v == nil {
-		if t.ascending {
-			return fail(source.Misordered, "record %d of the page has no %q, so it has no place in the order: set order to None", i+1, t.spec.From)
+// read takes the time of each record, zero for one that has none, and says what is wrong with those that must have one
+// that can be read. Without order, null is an answer: the record has not changed yet.
+func (t *timeTracker) read(records []any) ([]time.Time, map[int]*mapping.RecordError) {
+	times := make([]time.Time, len(records))
+	var faults map[int]*mapping.RecordError
+	for i, r := range records {
+		v, found := mapping.Lookup(t.spec.From, r)
+		if v == nil && found && !t.ascending {
+			continue
 		}
-		return nil
+		var fault *mapping.RecordError
+		if times[i], fault = t.readValue(v); fault == nil {
+			continue
+		}
+		if faults == nil {
+			faults = map[int]*mapping.RecordError{}
+		}
+		faults[i] = fault
 	}
-	at, err := t.format.read(v)
-	if err != nil {
-		return fail(source.BadAnswer, "cursor field %q of record %d of the page: %w", t.spec.From, i+1, err)
+	return times, faults
+}
+
+// readValue reads the field of one record. A fault does not repeat its value.
+func (t *timeTracker) readValue(v any) (time.Time, *mapping.RecordError) {
+	fault := &mapping.RecordError{Field: "cursor"}
+	switch v.(type) {
+	case string, json.Number:
+		at, err := t.format.read(v)
+		if err == nil {
+			return at, nil
+		}
+		fault.Code, fault.Message = mapping.CodeInvalid, fmt.Sprintf("%v, the format of cursor field %q", err, t.spec.From)
+	case nil:
+		fault.Code, fault.Message = mapping.CodeNoCursor, fmt.Sprintf("the record has no %q, which the cursor is read from", t.spec.From)
+	default:
+		fault.Code, fault.Message = mapping.CodeWrongType, fmt.Sprintf("cursor field %q is neither a string nor a number", t.spec.From)
 	}
+	fault.Message += ": have the upstream mend the record, leave it out by filter, or name another field in source.http.cursor"
+	return time.Time{}, fault
+}
+
+// observeTime checks the time of one record against those before it.
+func (t *timeTracker) observeTime(i int, at time.Time) error {
 	if t.ascending && at.Before(t.previous) {
 		return fail(source.Misordered, "record %d of the page has %s in %q after %s: have the request sort by that field, ascending, or set order to None",
 			i+1, at.Format(time.RFC3339Nano), t.spec.From, t.previous.Format(time.RFC3339Nano))
@@ -205,9 +242,6 @@ func (t *timeTracker) rewind() {
 }
 
 func (t *timeTracker) checkpoint(drained bool) (*source.Cursor, error) {
-	if drained && t.seen && !t.named {
-		return nil, fail(source.BadAnswer, "no record has the cursor field %q", t.spec.From)
-	}
 	if t.newest.IsZero() || (!t.ascending && !drained) {
 		return nil, nil
 	}

@@ -2,9 +2,11 @@ package http
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/syncline-dev/syncline/internal/runtime/mapping"
 	"github.com/syncline-dev/syncline/internal/runtime/source"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
@@ -106,7 +108,7 @@ func TestTimestampCheckpoints(t *testing.T) {
 				t.Errorf("sent %q, want %q", got, tc.start)
 			}
 			for i, s := range tc.steps {
-				if err := track.observe(nil, s.records, s.asOf); err != nil {
+				if _, err := track.observe(nil, s.records, s.asOf); err != nil {
 					t.Fatalf("page %d: %v", i+1, err)
 				}
 				if got, _ := track.checkpoint(false); value(got) != value(s.want) {
@@ -138,55 +140,96 @@ func TestOrderedWalkAdvancesByWhatTheFormatCanWrite(t *testing.T) {
 		}
 		return records
 	}
-	if err := track.observe(nil, page("1.0001", "1.0009"), noon); err != nil {
+	if _, err := track.observe(nil, page("1.0001", "1.0009"), noon); err != nil {
 		t.Fatal(err)
 	}
 	if got := track.advance(); got != nil {
 		t.Errorf("advances to %q within one millisecond: the same page would come again", *got)
 	}
-	if err := track.observe(nil, page("1.0009", "2.0015"), noon); err != nil {
+	if _, err := track.observe(nil, page("1.0009", "2.0015"), noon); err != nil {
 		t.Fatal(err)
 	}
 	if got := track.advance(); got == nil || *got != "2024-05-01 10:00:02.001Z" {
 		t.Errorf("advances to %q, want the newest time rounded down", deref(got))
 	}
 	track.rewind()
-	if err := track.observe(nil, page("2.0010", "2.0015"), noon); err != nil {
+	if _, err := track.observe(nil, page("2.0010", "2.0015"), noon); err != nil {
 		t.Errorf("%v: what lies between the bound that was sent and the newest time comes again, in order", err)
 	}
 }
 
 func TestTimestampRefuses(t *testing.T) {
+	track := newTracker(timeSource(spec.OrderAscending, 0, 0), nil)
+	if _, err := track.observe(nil, at(time.Hour, 2*time.Hour), noon); source.ClassOf(err) != source.Misordered {
+		t.Errorf("got %v for a decrease in a source declared ascending, want %s", err, source.Misordered)
+	}
+}
+
+// TestUnreadableTimesAreFaultsOfTheirRecordsI6 holds that no such record ends the walk, moves its position, or keeps a
+// decrease among the others from being seen.
+func TestUnreadableTimesAreFaultsOfTheirRecordsI6(t *testing.T) {
+	field := func(v any) any { return map[string]any{"meta": map[string]any{"at": v}} }
 	for name, tc := range map[string]struct {
-		order   spec.Order
-		records []any
-		want    source.Class
+		order  spec.Order
+		record any
+		want   mapping.Code // empty: the record is right
 	}{
-		"a decrease in a source declared ascending": {spec.OrderAscending, at(time.Hour, 2*time.Hour), source.Misordered},
-		"a gap in a source declared ascending":      {spec.OrderAscending, append(at(time.Hour), map[string]any{"meta": nil}), source.Misordered},
-		"a value that is no time":                   {spec.OrderNone, []any{map[string]any{"meta": map[string]any{"at": true}}}, source.BadAnswer},
-		"a field that no record has":                {spec.OrderNone, []any{map[string]any{"id": "1"}, map[string]any{"id": "2"}}, source.BadAnswer},
+		"no field, ascending":         {spec.OrderAscending, map[string]any{"id": "1"}, mapping.CodeNoCursor},
+		"no field":                    {spec.OrderNone, map[string]any{"id": "1"}, mapping.CodeNoCursor},
+		"null, ascending":             {spec.OrderAscending, field(nil), mapping.CodeNoCursor},
+		"null, not changed yet":       {spec.OrderNone, field(nil), ""},
+		"a boolean, ascending":        {spec.OrderAscending, field(true), mapping.CodeWrongType},
+		"an object":                   {spec.OrderNone, field(map[string]any{"secret": 1}), mapping.CodeWrongType},
+		"no time, ascending":          {spec.OrderAscending, field("secret"), mapping.CodeInvalid},
+		"a number for RFC 3339":       {spec.OrderNone, field(json.Number("9999")), mapping.CodeInvalid},
+		"a year that is out of range": {spec.OrderNone, field("0000-01-01T00:00:00Z"), mapping.CodeInvalid},
+		"no object at all":            {spec.OrderNone, "secret", mapping.CodeNoCursor},
 	} {
 		t.Run(name, func(t *testing.T) {
 			track := newTracker(timeSource(tc.order, 0, 0), nil)
-			err := track.observe(nil, tc.records, noon)
-			if err == nil {
-				_, err = track.checkpoint(true)
+			records := append(append(at(2*time.Hour), tc.record), at(time.Hour)...)
+			faults, err := track.observe(nil, records, noon)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if err == nil || source.ClassOf(err) != tc.want {
-				t.Errorf("got %v, want %s", err, tc.want)
+			if got, err := track.checkpoint(true); err != nil || value(got) != value(stored(time.Hour)) {
+				t.Errorf("checkpoint %s, %v; want the newest time that can be read", value(got), err)
+			}
+			fault := faults[1]
+			if tc.want == "" {
+				if len(faults) > 0 {
+					t.Errorf("faults %v, want none", faults)
+				}
+				return
+			}
+			if len(faults) != 1 || fault == nil || fault.Code != tc.want || fault.Field != "cursor" {
+				t.Fatalf("faults %v, want %s for the second record", faults, tc.want)
+			}
+			if !strings.Contains(fault.Message, "meta.at") || strings.Contains(fault.Message, "secret") {
+				t.Errorf("message is %q, want the field and no value", fault.Message)
 			}
 		})
 	}
 }
 
-func TestTimestampOfNullIsNoMistakeWithoutOrder(t *testing.T) {
-	track := newTracker(timeSource(spec.OrderNone, 0, 0), nil)
-	if err := track.observe(nil, []any{map[string]any{"meta": map[string]any{"at": nil}}}, noon); err != nil {
-		t.Fatal(err)
+func TestOrderIsCheckedAcrossUnreadableTimes(t *testing.T) {
+	track := newTracker(timeSource(spec.OrderAscending, 0, 0), nil)
+	records := append(append(at(time.Hour), map[string]any{"meta": nil}), at(2*time.Hour)...)
+	if _, err := track.observe(nil, records, noon); source.ClassOf(err) != source.Misordered {
+		t.Errorf("got %v, want %s: the third record is older than the first", err, source.Misordered)
 	}
-	if got, err := track.checkpoint(true); got != nil || err != nil {
-		t.Errorf("got %v, %v; want no position and no error", got, err)
+}
+
+func TestNothingReadableGivesNoPosition(t *testing.T) {
+	for _, order := range []spec.Order{spec.OrderNone, spec.OrderAscending} {
+		track := newTracker(timeSource(order, 0, 0), stored(time.Hour))
+		faults, err := track.observe(nil, []any{map[string]any{"id": "1"}, map[string]any{"id": "2"}}, noon)
+		if err != nil || len(faults) != 2 {
+			t.Fatalf("%s: got %v, %v; want both records at fault", order, faults, err)
+		}
+		if got, err := track.checkpoint(true); got != nil || err != nil {
+			t.Errorf("%s: checkpoint %s, %v; want none", order, value(got), err)
+		}
 	}
 }
 
@@ -220,7 +263,7 @@ func TestTokenCheckpoints(t *testing.T) {
 			track := newTracker(s, tc.from)
 			var err error
 			for _, b := range tc.bodies {
-				if err = track.observe(b, tc.records, noon); err != nil {
+				if _, err = track.observe(b, tc.records, noon); err != nil {
 					break
 				}
 				if got, _ := track.checkpoint(false); got != nil {

@@ -23,7 +23,7 @@
 // seen (inclusive, so that records of equal time are not lost), and counts pages or follows links only while that time
 // stands still. It may checkpoint at every page: whatever changes later gets a later time. The cursor that the request
 // carries must be an inclusive lower bound of the times that records show, and a record without such a time has no place
-// in the order.
+// in the order: it is handed over with a fault, moves nothing, and the position passes it when it is set aside.
 //
 // A walk without order checkpoints only at its end, and never beyond the time at which it began, because a record that
 // was read early may have changed since.

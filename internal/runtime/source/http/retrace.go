@@ -3,6 +3,7 @@ package http
 import (
 	"context"
 
+	"github.com/syncline-dev/syncline/internal/runtime/mapping"
 	"github.com/syncline-dev/syncline/internal/runtime/source"
 )
 
@@ -76,7 +77,7 @@ func (w *walker) retrace(ctx context.Context) (source.Page, bool, error) {
 		}
 		w.back = w.back[:last]
 		if !w.guard.knows(records) {
-			page = source.Page{Records: records, Bytes: a.memory}
+			page = source.Page{Records: records, Bytes: a.memory, Faults: w.faults(records)}
 		}
 	}
 	if len(w.back) > 0 {
@@ -85,6 +86,17 @@ func (w *walker) retrace(ctx context.Context) (source.Page, bool, error) {
 	var err error
 	page.Checkpoint, err = w.track.checkpoint(!w.more)
 	return page, w.more, err
+}
+
+// faults says which records of a page that was read again cannot be placed. They move nothing here: the walk's position
+// is that of the way there.
+func (w *walker) faults(records []any) map[int]*mapping.RecordError {
+	t, ok := w.track.(*timeTracker)
+	if !ok {
+		return nil
+	}
+	_, faults := t.read(records)
+	return faults
 }
 
 // again sends a request of the trail. A page that is gone has no records; a link that is gone is no word about the

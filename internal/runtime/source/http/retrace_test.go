@@ -1,10 +1,12 @@
 package http
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"math/rand/v2"
 	nethttp "net/http"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
@@ -226,18 +228,18 @@ func TestIgnoredLowerBoundIsNoticed(t *testing.T) {
 
 func TestServerThatComparesWholeSecondsDoesNotIgnoreTheBound(t *testing.T) {
 	track := newTracker(timeSource(spec.OrderAscending, 0, 0), nil).(*timeTracker)
-	if err := track.observe(nil, at(time.Hour, 100*time.Millisecond), noon); err != nil {
+	if _, err := track.observe(nil, at(time.Hour, 100*time.Millisecond), noon); err != nil {
 		t.Fatal(err)
 	}
 	track.rewind()
-	if err := track.observe(nil, at(900*time.Millisecond, 100*time.Millisecond), noon); err != nil {
+	if _, err := track.observe(nil, at(900*time.Millisecond, 100*time.Millisecond), noon); err != nil {
 		t.Errorf("%v: the record lies in the second that was asked for", err)
 	}
 }
 
 func TestClockOfACheckpointIsAWholeSecond(t *testing.T) {
 	track := newTracker(timeSource(spec.OrderAscending, 0, 0), nil)
-	if err := track.observe(nil, at(0), noon.Add(-time.Second+300*time.Millisecond)); err != nil {
+	if _, err := track.observe(nil, at(0), noon.Add(-time.Second+300*time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := track.checkpoint(true); value(got) != value(stored(time.Second)) {
@@ -258,5 +260,58 @@ func TestPageBeyondTheLastKeepsTheClock(t *testing.T) {
 	pages, err := readAll(t, s.Walk(nil))
 	if err != nil || value(pages[len(pages)-1].Checkpoint) != u.clock.Format(time.RFC3339Nano) {
 		t.Errorf("got %v, %v; want the walk to end at the upstream's clock %s", pages, err, u.clock)
+	}
+}
+
+// mangled serves a table that shows no readable time for some of its times.
+func mangled(u *table, hidden func() []time.Time) nethttp.HandlerFunc {
+	return func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		rec := httptest.NewRecorder()
+		u.ServeHTTP(rec, r)
+		body := rec.Body.String()
+		for _, at := range hidden() {
+			body = strings.ReplaceAll(body, at.Format(time.RFC3339), "soon")
+		}
+		w.Header().Set("Date", rec.Header().Get("Date"))
+		answerJSON(w, body)
+	}
+}
+
+// TestUnreadableTimeBehindTheFirstPageCountsAsMoved holds that a record that moved away with a time that cannot be read
+// hides none that moved up, and that the pages read again say what is wrong with their records too.
+func TestUnreadableTimeBehindTheFirstPageCountsAsMoved(t *testing.T) {
+	u := &table{items: minutes(25), limit: 10, clock: noon}
+	late := noon.Add(-10 * time.Minute)
+	u.before = func(n int, items []item) []item {
+		if n == 2 { // record 1 moves to the end
+			items[0].Updated = late
+		}
+		return items
+	}
+	s, _ := serve(t, mangled(u, func() []time.Time {
+		if len(u.requests) < 2 {
+			return nil
+		}
+		return []time.Time{late, u.items[4].Updated} // record 5 is on the first page, which is read again
+	}), numbered(10))
+	pages, err := readAll(t, s.Walk(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, faulty := map[string]bool{}, map[string]bool{}
+	for _, p := range pages {
+		for i, r := range p.Records {
+			id := r.(map[string]any)["id"].(json.Number).String()
+			ids[id] = true
+			faulty[id] = faulty[id] || p.Faults[i] != nil
+		}
+	}
+	if len(ids) != 25 {
+		t.Errorf("read %d of 25 records: record 11 moved up to a page that was read before", len(ids))
+	}
+	for id, got := range faulty {
+		if want := id == "1" || id == "5"; got != want {
+			t.Errorf("record %s at fault: %t, want %t", id, got, want)
+		}
 	}
 }

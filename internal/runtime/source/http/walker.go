@@ -97,7 +97,8 @@ func (w *walker) next(ctx context.Context) (source.Page, bool, error) {
 
 // use hands a page over and moves on.
 func (w *walker) use(a *answer, records []any) (source.Page, bool, error) {
-	if err := w.track.observe(a.body, records, a.asOf); err != nil {
+	faults, err := w.track.observe(a.body, records, a.asOf)
+	if err != nil {
 		return source.Page{}, false, err
 	}
 	sent := w.pager.pos
@@ -111,7 +112,7 @@ func (w *walker) use(a *answer, records []any) (source.Page, bool, error) {
 	if err := w.turn(more, w.pager.pos.cursor != sent.cursor); err != nil {
 		return source.Page{}, false, err
 	}
-	page := source.Page{Records: records, Bytes: a.memory}
+	page := source.Page{Records: records, Bytes: a.memory, Faults: faults}
 	if w.settled() {
 		page.Checkpoint, err = w.track.checkpoint(!more)
 	}
