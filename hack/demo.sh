@@ -9,5 +9,5 @@ fi
 cache=${SYNCLINE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/syncline}
 mkdir -p "$cache/bin"
 # Built and replaced by exec, so that a signal reaches the program itself.
-go build -buildvcs=false -o "$cache/bin/demo" ./hack/demo
+CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$cache/bin/demo" ./hack/demo
 exec "$cache/bin/demo" -root "$PWD" -cache "$cache" "$@"

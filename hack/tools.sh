@@ -25,28 +25,39 @@ k=k8s.io/kubernetes/cmd
 c=github.com/containerd/containerd/v2/cmd
 tags=seccomp,no_btrfs # runc and containerd's; the same for both sets, so that nothing is linked twice
 packages=(go.etcd.io/etcd/server/v3 $k/kube-apiserver $k/kube-controller-manager $k/kube-scheduler $k/kubectl)
+cgo_packages=()
 case $set_name in
 test) packages+=(sigs.k8s.io/kwok/cmd/kwok) ;;
 e2e)
   packages+=($k/kubelet $k/kube-proxy $c/containerd $c/containerd-shim-runc-v2 $c/ctr
-    github.com/opencontainers/runc github.com/containernetworking/plugins/plugins/main/ptp
+    github.com/containernetworking/plugins/plugins/main/ptp
     github.com/containernetworking/plugins/plugins/ipam/host-local ./coredns helm.sh/helm/v4/cmd/helm)
+  cgo_packages=(github.com/opencontainers/runc) # libseccomp
   ;;
 *) echo "hack/tools.sh: unknown set '$set_name', want test or e2e" >&2; exit 2 ;;
 esac
 
+# Without cgo and with -trimpath, as the project's own image is built: the same versions of the same libraries, compiled
+# the same way, are compiled once for both. One command for all: while one program links, the next ones compile.
+build() {
+  CGO_ENABLED=0 GOBIN=$bin go install -trimpath -buildvcs=false -tags "$tags" -ldflags "$ldflags" "${packages[@]}"
+  [ ${#cgo_packages[@]} = 0 ] ||
+    CGO_ENABLED=1 GOBIN=$bin go install -trimpath -buildvcs=false -tags "$tags" -ldflags "$ldflags" "${cgo_packages[@]}"
+}
+
 stamp=$bin/.built-$set_name
 if [ ! -f "$stamp" ]; then
-  echo "building ${#packages[@]} cluster binaries into $bin (once; 7 to 10 minutes on 2 cores without a build cache)" >&2
-  # One command for all: while one program links on one core, the next ones compile on the others.
-  GOBIN=$bin go install -buildvcs=false -tags "$tags" -ldflags "$ldflags" "${packages[@]}" >&2 &
-  build=$!
-  trap 'kill "$build" 2>/dev/null || true' EXIT
-  while kill -0 "$build" 2>/dev/null; do
+  echo "building $((${#packages[@]} + ${#cgo_packages[@]})) cluster binaries into $bin (once; the longest step without a build cache)" >&2
+  set -m # a process group of its own, so that an interrupt ends the compilers too
+  build >&2 &
+  job=$!
+  set +m
+  trap 'kill -- "-$job" 2>/dev/null || true' EXIT
+  while kill -0 "$job" 2>/dev/null; do
     sleep 1
     if [ $((SECONDS % 15)) = 0 ]; then echo "  $SECONDS s: $(find "$bin" -type f -perm -u+x | wc -l) programs are there" >&2; fi
   done
-  wait "$build"
+  wait "$job"
   trap - EXIT
   ln -sf server "$bin/etcd"
   touch "$stamp"

@@ -13,7 +13,7 @@ if [ ! -x "$bin/pocketbase" ]; then
   echo "building PocketBase $version into $bin (once; about a minute on 2 cores without a build cache)" >&2
   start=$SECONDS
   mkdir -p "$bin"
-  CGO_ENABLED=0 GOBIN=$bin go install -buildvcs=false -ldflags '-s -w' github.com/pocketbase/pocketbase/examples/base >&2
+  CGO_ENABLED=0 GOBIN=$bin go install -trimpath -buildvcs=false -ldflags '-s -w' github.com/pocketbase/pocketbase/examples/base >&2
   mv "$bin/base" "$bin/pocketbase"
   echo "PocketBase built in $((SECONDS - start)) s" >&2
 fi
