@@ -15,6 +15,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/time/rate"
 
+	"github.com/syncline-dev/syncline/internal/runtime/egress"
 	"github.com/syncline-dev/syncline/internal/runtime/source"
 	"github.com/syncline-dev/syncline/internal/runtime/source/http/request"
 )
@@ -66,10 +67,10 @@ type answer struct {
 	beyond bool
 }
 
-func newTransport(e *egress) *nethttp.Transport {
+func newTransport(guard *egress.Guard) *nethttp.Transport {
 	return &nethttp.Transport{
 		Proxy:                  nil, // a proxy from the environment would dial past the egress guard
-		DialContext:            e.dialer().DialContext,
+		DialContext:            guard.Dialer().DialContext,
 		ForceAttemptHTTP2:      true,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
@@ -242,8 +243,9 @@ func (c *client) explain(err error) *source.Error {
 	if e, ok := errors.AsType[*source.Error](err); ok {
 		return e
 	}
-	if refused, ok := errors.AsType[*RefusedAddressError](err); ok {
-		return &source.Error{Class: source.Refused, Err: refused}
+	if refused, ok := errors.AsType[*egress.RefusedAddressError](err); ok {
+		return &source.Error{Class: source.Refused, Err: fmt.Errorf(
+			"%w: list its range in the connection's egress.allowedCIDRs if requests may reach it", refused)}
 	}
 	return &source.Error{Class: source.Transient, Err: c.describe(err)}
 }

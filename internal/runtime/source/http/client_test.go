@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/syncline-dev/syncline/internal/runtime/egress"
 	"github.com/syncline-dev/syncline/internal/runtime/source"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
@@ -118,7 +119,7 @@ func TestHTTP2IsSpoken(t *testing.T) {
 }
 
 func TestProxyOfTheEnvironmentIsIgnored(t *testing.T) {
-	if newTransport(&egress{}).Proxy != nil {
+	if newTransport(&egress.Guard{}).Proxy != nil {
 		t.Error("requests go through a proxy, past the egress guard")
 	}
 }

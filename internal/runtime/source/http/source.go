@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/time/rate"
 
+	"github.com/syncline-dev/syncline/internal/runtime/egress"
 	"github.com/syncline-dev/syncline/internal/runtime/mapping"
 	"github.com/syncline-dev/syncline/internal/runtime/source"
 	"github.com/syncline-dev/syncline/internal/runtime/source/http/request"
@@ -65,7 +66,7 @@ func (s *Source) connect(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	guard, err := newEgress(cfg.Connection.AllowedCIDRs)
+	guard, err := egress.Public(cfg.Connection.AllowedCIDRs)
 	if err != nil {
 		return err
 	}

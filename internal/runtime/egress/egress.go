@@ -1,4 +1,10 @@
-package http
+// Package egress decides which addresses this process may dial, after names were resolved: a name that resolves to
+// something else the second time gains nothing.
+//
+// A Guard made by Public lets requests out to the public Internet and to listed ranges: for addresses that a user names
+// and the provider's answers may move. One made by Declared also lets them into private networks: for endpoints that the
+// owner of the pods declares. Neither reaches what hands out credentials unless its range is listed.
+package egress
 
 import (
 	"context"
@@ -79,16 +85,19 @@ type RefusedAddressError struct {
 	What string
 }
 
-// Error names the address and the way out.
-func (e *RefusedAddressError) Error() string {
-	return fmt.Sprintf("address %s is %s: list its range in the connection's egress.allowedCIDRs if requests may reach it", e.Addr, e.What)
+// Error names the address.
+func (e *RefusedAddressError) Error() string { return fmt.Sprintf("address %s is %s", e.Addr, e.What) }
+
+// Guard decides which addresses may be dialled. It is immutable.
+type Guard struct {
+	allowed  []netip.Prefix
+	reserved func(netip.Addr) string
 }
 
-// egress decides which addresses may be dialled.
-type egress struct{ allowed []netip.Prefix }
-
-func newEgress(cidrs []string) (*egress, error) {
-	e := &egress{}
+// Public refuses every address that is private, loopback, link-local or otherwise reserved, unless one of the ranges
+// holds it. An error names a text that is no range.
+func Public(cidrs []string) (*Guard, error) {
+	e := &Guard{reserved: reservedAs}
 	for _, c := range cidrs {
 		p, err := netip.ParsePrefix(c)
 		if err != nil {
@@ -104,10 +113,10 @@ func newEgress(cidrs []string) (*egress, error) {
 
 // check refuses a reserved address that is not listed. An IPv4 address in IPv6 form counts as what it stands for; where
 // a listed range translates to IPv4, the address that is reached in the end has to pass as well.
-func (e *egress) check(addr netip.Addr) error {
+func (e *Guard) check(addr netip.Addr) error {
 	plain := addr.Unmap().WithZone("")
 	listed := slices.ContainsFunc(e.allowed, func(p netip.Prefix) bool { return p.Contains(plain) })
-	if what := reservedAs(plain); what != "" && !listed {
+	if what := e.reserved(plain); what != "" && !listed {
 		return &RefusedAddressError{Addr: plain, What: what}
 	}
 	if inner, ok := translated(plain); ok {
@@ -144,9 +153,39 @@ func translated(addr netip.Addr) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
+// never lists what no declared endpoint is: what hands out credentials to whoever can connect, and what is no address of
+// one machine. Private ranges, loopback and carrier-grade NAT are what clusters are made of.
+var never = []reservedRange{
+	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified"},
+	{netip.MustParsePrefix("100.100.100.200/32"), "the metadata service of a cloud"}, // Alibaba's
+	{netip.MustParsePrefix("168.63.129.16/32"), "the platform service of a cloud"},   // Azure's
+	{netip.MustParsePrefix("169.254.169.254/32"), "the metadata service of clouds"},
+	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},
+	{netip.MustParsePrefix("192.0.0.192/32"), "the metadata service of a cloud"}, // Oracle's
+	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
+	{netip.MustParsePrefix("240.0.0.0/4"), "reserved"},
+	{netip.MustParsePrefix("::/128"), "unspecified"},
+	{netip.MustParsePrefix("fd00:ec2::254/128"), "the metadata service of a cloud"}, // AWS'
+	{netip.MustParsePrefix("fd20:ce::254/128"), "the metadata service of a cloud"},  // Google's
+	{netip.MustParsePrefix("fe80::/10"), "link-local"},
+	{netip.MustParsePrefix("ff00::/8"), "multicast"},
+}
+
+// Declared refuses only metadata services, link-local addresses and what is no address of one machine.
+func Declared() *Guard {
+	return &Guard{reserved: func(addr netip.Addr) string {
+		for _, r := range never {
+			if r.prefix.Contains(addr) {
+				return r.what
+			}
+		}
+		return ""
+	}}
+}
+
 // control runs after name resolution, on each address that is about to be dialled: a name that resolves to something
 // else the second time gains nothing.
-func (e *egress) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+func (e *Guard) control(_ context.Context, _, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("read address to dial: %w", err)
@@ -154,6 +193,7 @@ func (e *egress) control(_ context.Context, _, address string, _ syscall.RawConn
 	return e.check(to.Addr())
 }
 
-func (e *egress) dialer() *net.Dialer {
+// Dialer asks the guard about each address before it connects; what it refuses is a *RefusedAddressError.
+func (e *Guard) Dialer() *net.Dialer {
 	return &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, ControlContext: e.control}
 }

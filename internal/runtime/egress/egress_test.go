@@ -1,4 +1,4 @@
-package http
+package egress
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 )
 
 func TestEgressRefusesReservedAddresses(t *testing.T) {
-	guard, err := newEgress(nil)
+	guard, err := Public(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestEgressRefusesReservedAddresses(t *testing.T) {
 
 // TestListedTranslationDoesNotOpenWhatItLeadsTo lists ranges of IPv6 that stand for IPv4 addresses.
 func TestListedTranslationDoesNotOpenWhatItLeadsTo(t *testing.T) {
-	guard, err := newEgress([]string{"64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96", "::ffff:0:0:0/96", "10.0.0.0/8"})
+	guard, err := Public([]string{"64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96", "::ffff:0:0:0/96", "10.0.0.0/8"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestListedTranslationDoesNotOpenWhatItLeadsTo(t *testing.T) {
 }
 
 func TestEgressAllowsListedRanges(t *testing.T) {
-	guard, err := newEgress([]string{"10.1.2.3/16", "fd00:1::/32"})
+	guard, err := Public([]string{"10.1.2.3/16", "fd00:1::/32"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,8 +75,33 @@ func TestEgressAllowsListedRanges(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"10.0.0.1", "10.0.0.0/33", "::ffff:10.0.0.0/104", "localhost/8", ""} {
-		if _, err := newEgress([]string{bad}); err == nil {
+		if _, err := Public([]string{bad}); err == nil {
 			t.Errorf("range %q is taken, want an error", bad)
+		}
+	}
+}
+
+// Declared endpoints are usually in the cluster; what hands out credentials is out of reach in every form of its address.
+func TestDeclaredEndpointsMayBePrivateButNeverMetadata(t *testing.T) {
+	guard := Declared()
+	for _, addr := range []string{
+		"10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "127.0.0.1", "::1", "fd00::1", "1.1.1.1", "2606:4700::1111", "::ffff:10.1.2.3",
+	} {
+		if err := guard.check(netip.MustParseAddr(addr)); err != nil {
+			t.Errorf("%s: got %v, want it let out", addr, err)
+		}
+	}
+	for addr, what := range map[string]string{
+		"169.254.169.254": "the metadata service of clouds", "169.254.170.2": "link-local", "::ffff:169.254.169.254": "the metadata service of clouds",
+		"64:ff9b::169.254.169.254": "the metadata service of clouds", "2002:a9fe:a9fe::1": "the metadata service of clouds",
+		"fd00:ec2::254": "the metadata service of a cloud", "fd20:ce::254": "the metadata service of a cloud",
+		"100.100.100.200": "the metadata service of a cloud", "192.0.0.192": "the metadata service of a cloud",
+		"168.63.129.16": "the platform service of a cloud", "fe80::1%eth0": "link-local", "0.0.0.0": "unspecified", "::": "unspecified",
+		"224.0.0.1": "multicast", "ff02::1": "multicast", "255.255.255.255": "reserved",
+	} {
+		refused, ok := errors.AsType[*RefusedAddressError](guard.check(netip.MustParseAddr(addr)))
+		if !ok || refused.What != what {
+			t.Errorf("%s: got %v, want it refused as %q", addr, refused, what)
 		}
 	}
 }
