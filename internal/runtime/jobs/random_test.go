@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
+	record "github.com/syncline-dev/syncline/test/model/history"
 )
 
 // seeds is the number of random histories; SEEDS asks for more.
@@ -62,6 +63,7 @@ type history struct {
 func newHistory(t *testing.T, seed uint64) *history {
 	h := &history{queue: newQueue(t), seed: seed, ctx: t.Context(), settled: map[jobs.Held]int{}}
 	h.exec(`CREATE TABLE effect (run bigint, token bigint)`)
+	h.fail("record the history", errors.Join(record.Install(t.Context(), h.db), record.Watch(t.Context(), h.db, "effect")))
 	return h
 }
 
@@ -357,4 +359,20 @@ SELECT NOT EXISTS (SELECT FROM receipt) AND NOT EXISTS (SELECT FROM lane_hold) A
 	if completed == 0 {
 		h.t.Errorf("seed %d: nothing was completed", h.seed)
 	}
+	h.protocol()
+}
+
+// protocol holds what the database recorded against the transition relation of the claim protocol.
+func (h *history) protocol() {
+	changes, err := record.Read(h.t.Context(), h.db, "effect")
+	h.fail("read the history", err)
+	events, err := record.Decode(changes)
+	h.fail("decode the history", err)
+	relation := record.NewRelation()
+	for _, e := range events {
+		if err := relation.Apply(e); err != nil {
+			h.t.Fatalf("seed %d: the protocol does not allow this history: %v", h.seed, err)
+		}
+	}
+	h.fail("end of the history", errors.Join(relation.Commit(), relation.Quiet()))
 }
