@@ -3,13 +3,18 @@
 -- What the functions folder held when it was last applied.
 ALTER TABLE schema_meta ADD COLUMN functions text NOT NULL DEFAULT '';
 
--- spawn_key names a child within its parent. close_policy is what becomes of a child when its parent ends without having
--- completed. collision is what start was told to do about other runs of the lane; a replay obeys it again.
+-- spawn_key names a child within one life of its parent, spawn_replay. close_policy is what becomes of a child when its
+-- parent ends without having completed. collision, dedupe_key and deadline_millis are what start was told; a replay obeys
+-- them again. kept_replay is the first life of the run whose finished steps and children still count.
 ALTER TABLE run
   ADD COLUMN spawn_key text,
+  ADD COLUMN spawn_replay integer,
+  ADD COLUMN kept_replay integer NOT NULL DEFAULT 0,
+  ADD COLUMN dedupe_key text,
+  ADD COLUMN deadline_millis bigint,
   ADD COLUMN close_policy text NOT NULL DEFAULT 'terminate' CHECK (close_policy IN ('terminate', 'cancel', 'abandon')),
   ADD COLUMN collision text NOT NULL DEFAULT 'queue' CHECK (collision IN ('queue', 'reject', 'replace'));
-CREATE UNIQUE INDEX run_spawn ON run (parent, spawn_key) WHERE spawn_key IS NOT NULL;
+CREATE UNIQUE INDEX run_spawn ON run (parent, spawn_replay, spawn_key) WHERE spawn_key IS NOT NULL;
 CREATE INDEX run_tags ON run USING gin (tags jsonb_path_ops) WHERE tags IS NOT NULL;
 
 -- Fair claims walk ready by tenant; only runs of a tenant are in the index.
@@ -36,6 +41,9 @@ CREATE INDEX waiting_lane ON waiting (lane) WHERE lane IS NOT NULL;
 ALTER TABLE attempt
   ADD COLUMN replay integer NOT NULL DEFAULT 0,
   ADD COLUMN output jsonb;
+
+-- A request about one run alone leaves its children be when the run ends.
+ALTER TABLE cancel_request ADD COLUMN cascade boolean NOT NULL DEFAULT true;
 
 -- The run that stands for a dedupe key until the window ends or the run ends without having completed.
 CREATE TABLE dedupe (
@@ -113,3 +121,8 @@ CREATE TABLE retention_position (
   run bigint NOT NULL
 );
 INSERT INTO retention_position (run) VALUES (0);
+
+-- The secrets that sign the requests to a pool's HTTP handlers, sealed, and which versions of them with which key.
+ALTER TABLE pool
+  ADD COLUMN secrets bytea,
+  ADD COLUMN secrets_version text;
