@@ -17,9 +17,11 @@ ALTER TABLE run
 CREATE UNIQUE INDEX run_spawn ON run (parent, spawn_replay, spawn_key) WHERE spawn_key IS NOT NULL;
 CREATE INDEX run_tags ON run USING gin (tags jsonb_path_ops) WHERE tags IS NOT NULL;
 
--- Fair claims walk ready by tenant; only runs of a tenant are in the index.
+-- Fair claims walk ready by tenant. Only runs of fair pools have it ('' for a run without a tenant) and so are in these
+-- indexes; other pools pay nothing for them.
 ALTER TABLE ready ADD COLUMN tenant text;
-CREATE INDEX ready_tenant ON ready (pool, job_type, tenant, vstart, id) WHERE tenant IS NOT NULL;
+CREATE INDEX ready_tenant ON ready (pool, job_type, tenant, vstart, id) WHERE tenant IS NOT NULL AND lane IS NULL;
+CREATE INDEX ready_tenant_laned ON ready (pool, job_type, tenant, vstart, id) WHERE tenant IS NOT NULL AND lane IS NOT NULL;
 
 -- A start that must not meet another run of its lane looks for them here.
 CREATE INDEX scheduled_lane ON scheduled (lane) WHERE lane IS NOT NULL;
@@ -104,23 +106,33 @@ CREATE TABLE completing (
 );
 CREATE INDEX completing_worker ON completing (worker);
 
--- What claims of a pool must obey together; only pools with such a limit have a row. Zero and NULL are no limit.
+-- What claims of a pool obey together; only pools with such a limit have a row, which a trigger on pool keeps. Zero is no
+-- limit. Claims read it and never lock it: whoever edits a pool holds nobody up.
 CREATE TABLE pool_gate (
   pool text PRIMARY KEY,
-  max_running integer NOT NULL DEFAULT 0,
-  starts_per_second double precision NOT NULL DEFAULT 0,
-  burst integer NOT NULL DEFAULT 0,
-  fair boolean NOT NULL DEFAULT false,
+  max_running integer NOT NULL,
+  starts_per_second double precision NOT NULL,
+  burst integer NOT NULL,
+  fair boolean NOT NULL
+);
+
+-- What claims of a pool with limits share, locked by one claim at a time: the tokens left, and the tenant served last.
+CREATE TABLE pool_turn (
+  pool text PRIMARY KEY,
   tokens double precision NOT NULL DEFAULT 0,
-  refilled_at timestamptz NOT NULL DEFAULT clock_timestamp()
+  refilled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  tenant text
 ) WITH (fillfactor = 50);
 
--- How far the removal of old runs has walked run.
+-- How far the removal of old runs has walked a pool's runs.
 CREATE TABLE retention_position (
-  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  pool text PRIMARY KEY,
   run bigint NOT NULL
 );
-INSERT INTO retention_position (run) VALUES (0);
+
+-- Their results or arguments are others from here on.
+DROP FUNCTION IF EXISTS claim(bigint, text, text[], integer);
+DROP FUNCTION IF EXISTS admit(text, text[], integer);
 
 -- The secrets that sign the requests to a pool's HTTP handlers, sealed, and which versions of them with which key.
 ALTER TABLE pool
