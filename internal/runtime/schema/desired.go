@@ -32,6 +32,11 @@ type DesiredPool struct {
 	Pool string `json:"name"`
 	// Tuning is a spec.Pool document.
 	Tuning json.RawMessage `json:"tuning"`
+	// Secrets is a sealed spec.SigningSecrets, nil when no handler needs one.
+	Secrets []byte `json:"secrets,omitempty"`
+	// SecretsVersion says which versions of the secrets were sealed with which key. A row that has it keeps its secrets;
+	// nil keeps them whatever they are: they could not be sealed now.
+	SecretsVersion *string `json:"secrets_version,omitempty"`
 }
 
 // DesiredConnection is a connection's row as its IntegrationConnection wants it.
@@ -97,16 +102,20 @@ const (
 	writePools = `
 WITH d AS (
 	SELECT * FROM jsonb_to_recordset($1::jsonb) AS d (
-		name text, tuning jsonb, cluster text, namespace text, owner text, uid text, generation bigint)
+		name text, tuning jsonb, secrets text, secrets_version text, cluster text, namespace text, owner text, uid text, generation bigint)
 ), w AS (
-	INSERT INTO pool AS p (name, tuning, tuning_generation,
+	INSERT INTO pool AS p (name, tuning, tuning_generation, secrets, secrets_version,
 		owner_cluster, owner_namespace, owner_name, owner_uid, owner_generation, updated_at)
-	SELECT name, tuning, 1, cluster, namespace, owner, uid, generation, clock_timestamp()
+	SELECT name, tuning, 1, decode(secrets, 'base64'), secrets_version, cluster, namespace, owner, uid, generation, clock_timestamp()
 	FROM d
 	ORDER BY name
 	ON CONFLICT (name) DO UPDATE SET
 		tuning = excluded.tuning,
-		tuning_generation = p.tuning_generation + (p.tuning IS DISTINCT FROM excluded.tuning)::int,
+		tuning_generation = p.tuning_generation + (p.tuning IS DISTINCT FROM excluded.tuning
+			OR coalesce(p.secrets_version, '') <> coalesce(excluded.secrets_version, p.secrets_version, ''))::int,
+		secrets = CASE WHEN coalesce(excluded.secrets_version, p.secrets_version) IS NOT DISTINCT FROM p.secrets_version
+			THEN p.secrets ELSE excluded.secrets END,
+		secrets_version = coalesce(excluded.secrets_version, p.secrets_version),
 		owner_cluster = excluded.owner_cluster, owner_namespace = excluded.owner_namespace,
 		owner_name = excluded.owner_name, owner_uid = excluded.owner_uid,
 		owner_generation = excluded.owner_generation, updated_at = clock_timestamp()
@@ -115,6 +124,15 @@ WITH d AS (
 			= (excluded.owner_cluster, excluded.owner_namespace, excluded.owner_name)
 		AND (p.owner_uid <> excluded.owner_uid OR p.owner_generation <= excluded.owner_generation)
 	RETURNING p.name, p.tuning_generation
+), served AS (
+	-- A run of a declared type can be started before a worker has registered it.
+	INSERT INTO job_type (name, pool, last_seen)
+	SELECT h->>'type', w.name, clock_timestamp()
+	FROM w
+	JOIN d USING (name)
+	CROSS JOIN LATERAL jsonb_array_elements(coalesce(d.tuning->'handlers', '[]')) AS h
+	ORDER BY 1, 2
+	ON CONFLICT (name) DO NOTHING
 ), told AS (
 	SELECT pg_notify(current_schema() || '_pool', w.name)
 	FROM w

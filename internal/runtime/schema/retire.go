@@ -32,6 +32,7 @@ SELECT (SELECT count(*) FROM mine) = (SELECT count(*) FROM removed)`
 
 	disownPool = `
 UPDATE pool SET
+	secrets = NULL, secrets_version = NULL,
 	owner_cluster = NULL, owner_namespace = NULL, owner_name = NULL, owner_uid = NULL, owner_generation = NULL,
 	updated_at = clock_timestamp()
 WHERE owner_cluster = $1 AND owner_uid = $2`

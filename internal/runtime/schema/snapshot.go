@@ -29,6 +29,8 @@ type PoolState struct {
 	// Owner is zero for a pool made by hand.
 	Owner            Owner `json:"owner"`
 	TuningGeneration int64 `json:"tuning_generation"`
+	// Sealed says that the row holds secrets of handlers.
+	Sealed bool `json:"sealed"`
 	// HeartbeatMillis is the time between two beats of the pool's workers.
 	HeartbeatMillis int64 `json:"heartbeat_millis"`
 	// Workers counts the workers with a lease in force, WorkersCurrent those of them that run the newest tuning,

@@ -33,6 +33,8 @@ type Pool struct {
 	HeartbeatMillis int64 `json:"heartbeatMillis"`
 	// SweepMillis is the time between two sweeps for dead workers.
 	SweepMillis int64 `json:"sweepMillis"`
+	// Handlers are the job types that are served over HTTP, each type once.
+	Handlers []Handler `json:"handlers,omitempty"`
 }
 
 // DefaultPool is the tuning of a pool that nobody declared: what a worker started by hand writes when its pool has no row.
@@ -60,7 +62,7 @@ func (p Pool) Validate() error {
 	case p.LeaseMillis < 3*p.HeartbeatMillis:
 		return fmt.Errorf("leaseMillis is %d, want at least three times heartbeatMillis (%d)", p.LeaseMillis, p.HeartbeatMillis)
 	}
-	return nil
+	return validateHandlers(p.Handlers)
 }
 
 // Lease is the lease length.

@@ -38,6 +38,15 @@ ALTER TABLE waiting
   ADD CHECK ((kind = 'signal') = (signal IS NOT NULL)),
   ADD CHECK ((kind = 'closing') = (end_status IS NOT NULL));
 CREATE INDEX waiting_lane ON waiting (lane) WHERE lane IS NOT NULL;
+DROP INDEX waiting_wake;
+CREATE INDEX waiting_due ON waiting (pool, wake_at) WHERE wake_at IS NOT NULL;
+
+-- How far the sweep has walked waiting.
+ALTER TABLE audit_position ADD COLUMN waiting bigint NOT NULL DEFAULT 0;
+
+-- Both take one argument more now; calls without it still match.
+DROP FUNCTION IF EXISTS settle(bigint, bigint[], bigint[], text[], text[], text[], text[], bigint[], boolean[], bigint[], bigint[], boolean);
+DROP FUNCTION IF EXISTS settle_other(bigint, bigint[], bigint[], text[], text[], text[], bigint[], boolean[]);
 
 -- The life of the run that an attempt belongs to, and the output of a life that a replay put away.
 ALTER TABLE attempt
