@@ -54,8 +54,8 @@ func (c *Claim) CompletionAsked() bool { return c.owned.Load() }
 type Handler interface {
 	// Handle executes one claim. The context ends with the claim; context.Cause is then ErrLeaseLost, ErrDraining,
 	// ErrDeadline or a *CancelRequested. The output is stored with the run; nil is stored as SQL null.
-	// The kinds of error a handler may return are Permanent, RetryAfter, Snooze and GiveBack; any other error is retried
-	// by the type's policy.
+	// The kinds of error a handler may return are Permanent, RetryAfter, Snooze, GiveBack and *CancelRequested, which ends
+	// the run as cancelled; any other error is retried by the type's policy.
 	Handle(ctx context.Context, c *Claim) (output json.RawMessage, err error)
 }
 

@@ -111,6 +111,10 @@ func (t TypeConfig) failed(s *Settlement, err error) {
 		s.Outcome, s.Code, s.Delay, s.KeepLane = GivenBack, "given_back", GiveBackDelay, false
 		return
 	}
+	if request, ok := errors.AsType[*CancelRequested](err); ok {
+		s.Outcome, s.Code, s.Message, s.KeepLane = Cancelled, "cancelled", clean(request.Error()), false
+		return
+	}
 	s.Outcome, s.Code, s.KeepLane = Failed, "error", false
 	if permanent, ok := errors.AsType[*permanentError](err); ok {
 		s.Code = permanent.code

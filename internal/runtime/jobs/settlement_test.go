@@ -68,6 +68,10 @@ func TestSettleDecision(t *testing.T) {
 			claim: &Claim{Attempt: 99}, err: RetryAfter(time.Hour, boom),
 			want: failed,
 		},
+		"the handler says that nobody wants the run": {
+			err:  fmt.Errorf("endpoint: %w", &CancelRequested{By: "endpoint", Reason: "order is gone"}),
+			want: Settlement{Outcome: Cancelled, Code: "cancelled", Message: `cancel requested by "endpoint": order is gone`},
+		},
 		"S9 drained": {
 			err: context.Canceled, cause: ErrDraining,
 			want: Settlement{Outcome: GivenBack, Code: "stopped", Message: "worker is draining"},

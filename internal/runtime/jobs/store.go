@@ -33,8 +33,9 @@ type WorkerInfo struct {
 // Incarnation is one lease of one worker process. Its id is claimed for once: after its row is gone the process
 // registers again and gets another.
 type Incarnation struct {
-	ID    int64
-	Pool  string
+	ID   int64
+	Pool string
+	// Types are claimed; Serve changes them.
 	Types []string
 	// Tuning and TuningGeneration are the pool's at registration.
 	Tuning           spec.Pool
@@ -114,6 +115,7 @@ type Held struct {
 var _ interface {
 	Register(ctx context.Context, info WorkerInfo) (*Incarnation, error)
 	Beat(ctx context.Context, conn *pgx.Conn, inc *Incarnation, p BeatParams) (BeatResult, error)
+	Serve(ctx context.Context, inc *Incarnation, types []string, build string) error
 	Claim(ctx context.Context, inc *Incarnation, slots int) ([]*Claim, error)
 	Settle(ctx context.Context, inc *Incarnation, batch []Settlement) ([]SettleResult, error)
 	GiveBack(ctx context.Context, inc *Incarnation, claims ...*Claim) ([]SettleResult, error)

@@ -19,7 +19,7 @@ FROM claim($1, $2, $3, $4)`
 // returns any other error the outcome is unknown: the caller reconciles before it claims again.
 func (s *Store) Claim(ctx context.Context, inc *Incarnation, slots int) ([]*Claim, error) {
 	sent := time.Now()
-	rows, err := s.db.Query(ctx, claimSQL, inc.ID, inc.Pool, inc.Types, slots)
+	rows, err := s.db.Query(ctx, claimSQL, inc.ID, inc.Pool, inc.serving(), slots)
 	if err != nil {
 		return nil, fmt.Errorf("claim runs of pool %q: %w", inc.Pool, typed(err))
 	}
