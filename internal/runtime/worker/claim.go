@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +21,10 @@ import (
 type claimer struct {
 	store     Store
 	pool      string
+	build     string
 	life      *life
 	tuning    *tuning
+	serving   *serving
 	ledger    *ledger
 	present   func() *jobs.Incarnation
 	handOut   func(inc *jobs.Incarnation, c *jobs.Claim)
@@ -44,6 +47,7 @@ type claimer struct {
 	more      bool      // there may be due runs; run owns it
 	busy      bool      // the last claim came back full; run owns it
 	freeSince time.Time // since when free slots gather; run owns it
+	shown     shown     // the job types that the worker's row names; run owns it
 	trouble   outage
 }
 
@@ -111,6 +115,7 @@ func (c *claimer) once(ctx context.Context) time.Duration {
 	if c.stopped.Load() {
 		return pool.Poll()
 	}
+	c.show(ctx)
 	c.look(ctx, pool.Poll())
 	if c.woken.Swap(false) {
 		c.more = true
@@ -122,6 +127,33 @@ func (c *claimer) once(ctx context.Context) time.Duration {
 		}
 	}
 	return c.untilLook()
+}
+
+// shown is what the row of an incarnation was last made to say.
+type shown struct {
+	worker int64
+	types  []string
+}
+
+// show has the incarnation claim what is served now, before the next claim. When its row could not be changed, which is
+// for those who look at it, the next look tries again.
+func (c *claimer) show(ctx context.Context) {
+	inc, types := c.present(), c.serving.list()
+	if c.shown.worker != inc.ID {
+		c.shown = shown{inc.ID, inc.Types} // as it was registered
+	}
+	if slices.Equal(c.shown.types, types) || !c.life.acts(inc.ID, time.Now()) {
+		return
+	}
+	short, end := c.bounded(ctx)
+	defer end()
+	if err := c.store.Serve(short, inc, types, c.build); err != nil {
+		c.trouble.failed(ctx, c.log, err)
+	} else {
+		c.shown.types = types
+		c.log.InfoContext(ctx, "job types served", slog.Any("types", types))
+	}
+	c.more = true
 }
 
 // look promotes what has become due when it is time to, and plans the next look: at the nearest due time, at the

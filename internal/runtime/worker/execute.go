@@ -17,7 +17,7 @@ import (
 // executor runs handlers, each in a goroutine of its own. A handler that ignores its context keeps its slot, its claim
 // and its lane until it returns: nothing is settled or given back for it.
 type executor struct {
-	types   map[string]Registration
+	serving *serving
 	ledger  *ledger
 	settler *settler
 	claimer *claimer
@@ -45,7 +45,12 @@ func (e *executor) execute(ctx context.Context, inc *jobs.Incarnation, c *jobs.C
 		ctx, end = context.WithDeadlineCause(ctx, c.Deadline, jobs.ErrDeadline)
 		defer end()
 	}
-	began, r := time.Now(), e.types[c.Type]
+	began := time.Now()
+	r, served := e.serving.get(c.Type)
+	if !served { // the claim was on its way when the pool gave the type up
+		e.stopped(inc, r.Config.Settle(c, nil, jobs.GiveBack(errNotServed), nil))
+		return
+	}
 	var output json.RawMessage
 	err := errExited
 	defer func() { // deferred, because a handler may end the goroutine
@@ -66,6 +71,9 @@ func (e *executor) stopped(inc *jobs.Incarnation, s jobs.Settlement) {
 
 // errExited is the error of a handler that ended its goroutine instead of returning.
 var errExited = errors.New("handler ended its goroutine without returning")
+
+// errNotServed is why a run goes back that was claimed just before its type left the pool's declaration.
+var errNotServed = errors.New("this worker does not serve the job type any more")
 
 // call turns a panic into an error: the stack goes to the log, the run fails like any other.
 func (e *executor) call(ctx context.Context, h jobs.Handler, c *jobs.Claim) (output json.RawMessage, err error) {

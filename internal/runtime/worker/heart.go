@@ -56,6 +56,7 @@ type heart struct {
 	info    jobs.WorkerInfo
 	life    *life
 	tuning  *tuning
+	serving *serving
 	ledger  *ledger
 	tally   *tally
 	claimer *claimer
@@ -159,6 +160,7 @@ func (h *heart) tune(ctx context.Context, r jobs.BeatResult) {
 		return
 	}
 	h.badTune.over(ctx, h.log)
+	h.serving.tune(ctx, *r.Tuning)
 	h.tuning.set(*r.Tuning, r.TuningGeneration)
 	h.metrics.TuningGeneration.Set(float64(r.TuningGeneration))
 	h.log.InfoContext(ctx, "tuning in force", slog.Int64("generation", r.TuningGeneration), slog.Any("tuning", *r.Tuning))
@@ -204,10 +206,13 @@ func (h *heart) tryRegister(ctx context.Context) error {
 	ctx, end := context.WithTimeout(ctx, longestBeat)
 	defer end()
 	sent := time.Now()
-	inc, err := h.store.Register(ctx, h.info)
+	info := h.info
+	info.Types = h.serving.list()
+	inc, err := h.store.Register(ctx, info)
 	if err != nil {
 		return err
 	}
+	h.serving.tune(ctx, inc.Tuning)
 	h.tuning.set(inc.Tuning, inc.TuningGeneration)
 	h.tally.begin()
 	h.present.Store(inc)

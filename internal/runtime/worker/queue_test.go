@@ -128,13 +128,18 @@ func (q *fakeQueue) Beat(ctx context.Context, _ *pgx.Conn, inc *jobs.Incarnation
 	})
 }
 
+func (q *fakeQueue) Serve(ctx context.Context, inc *jobs.Incarnation, types []string, _ string) error {
+	inc.Types = types
+	return q.statement(ctx, "serve", func() error { return nil })
+}
+
 func (q *fakeQueue) Claim(ctx context.Context, inc *jobs.Incarnation, slots int) (claims []*jobs.Claim, err error) {
 	err = q.statement(ctx, "claim", func() error {
 		if _, there := q.workers[inc.ID]; !there {
 			return jobs.ErrLeaseLost
 		}
 		for id := int64(1); id <= int64(len(q.runs)) && len(claims) < slots; id++ {
-			if r := q.runs[id]; r.status == "pending" {
+			if r := q.runs[id]; r.status == "pending" && slices.Contains(inc.Types, "test") {
 				r.status, r.worker = "running", inc.ID
 				r.token++
 				claims = append(claims, &jobs.Claim{RunID: id, Token: r.token, Worker: inc.ID, Type: "test", Attempt: r.attempts + 1})

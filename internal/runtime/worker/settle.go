@@ -41,6 +41,7 @@ type result struct {
 	inc       *jobs.Incarnation
 	s         jobs.Settlement
 	notBefore time.Time
+	again     bool // a write before may have been answered by a reply that was lost
 }
 
 // add queues a result.
@@ -63,6 +64,9 @@ func (s *settler) run(ctx context.Context) {
 			continue
 		}
 		if err := s.write(ctx, batch); err != nil {
+			for i := range batch {
+				batch[i].again = true
+			}
 			s.putBack(batch)
 			s.trouble.failed(ctx, s.log, err)
 			if !sleep(ctx, wait.NextBackOff()) {
@@ -165,9 +169,10 @@ func (s *settler) answered(ctx context.Context, r result, answer jobs.SettleResu
 }
 
 // outcome is what became of the run as far as this process can tell. A handler that completed its run itself is settled
-// as failed to find out; the database then answers that the run had ended already.
+// as failed to find out; the database then answers that the run had ended already. So it does when somebody else to whom
+// the handler gave the token completed it, and no write of this process can have been first.
 func (r result) outcome(answer jobs.SettleResult) jobs.Outcome {
-	if answer == jobs.Already && r.s.Claim.CompletionAsked() {
+	if answer == jobs.Already && (r.s.Claim.CompletionAsked() || !r.again) {
 		return jobs.Completed
 	}
 	return r.s.Outcome

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +26,7 @@ var ErrNotDrained = errors.New("drain ended with work left")
 type Store interface {
 	Register(ctx context.Context, info jobs.WorkerInfo) (*jobs.Incarnation, error)
 	Beat(ctx context.Context, conn *pgx.Conn, inc *jobs.Incarnation, p jobs.BeatParams) (jobs.BeatResult, error)
+	Serve(ctx context.Context, inc *jobs.Incarnation, types []string, build string) error
 	Claim(ctx context.Context, inc *jobs.Incarnation, slots int) ([]*jobs.Claim, error)
 	Settle(ctx context.Context, inc *jobs.Incarnation, batch []jobs.Settlement) ([]jobs.SettleResult, error)
 	GiveBack(ctx context.Context, inc *jobs.Incarnation, claims ...*jobs.Claim) ([]jobs.SettleResult, error)
@@ -49,9 +48,12 @@ type Config struct {
 	Pool string
 	// Pod, Namespace and Build say who this is, for people; they may be empty.
 	Pod, Namespace, Build string
-	// Types are the job types served; no others are claimed.
+	// Types are the job types that this process serves whatever its pool says. It may be empty when Declared is given.
 	Types map[string]Registration
-	Store Store
+	// Declared makes the job types that a pool declares besides; it is called whenever another tuning comes into force,
+	// and its answer is the worker's. Nil serves Types alone. No other types are claimed.
+	Declared func(spec.Pool) map[string]Registration
+	Store    Store
 	// Dial makes a connection outside any pool, one for renewals and one for notifications.
 	Dial func(ctx context.Context) (*pgx.Conn, error)
 	// WakeChannel and PoolChannel are where the schema announces due runs and changed tuning.
@@ -70,7 +72,7 @@ func (c Config) validate() error {
 	switch {
 	case c.Pool == "":
 		return errors.New("worker: no pool is named")
-	case len(c.Types) == 0:
+	case len(c.Types) == 0 && c.Declared == nil:
 		return errors.New("worker: no job type is registered")
 	case c.DrainTimeout < 0 || c.StopBudget < 0:
 		return errors.New("worker: a drain budget is negative")
@@ -106,9 +108,10 @@ func New(cfg Config) (*Worker, error) {
 	}
 	life, ledger, tuning, tally := newLife(), newLedger(), newTuning(spec.DefaultPool(), 0), &tally{}
 	timeout := func() time.Duration { return statementTimeout(tuning) }
+	serving := newServing(cfg)
 	w := &Worker{cfg: cfg, life: life, ledger: ledger}
 	w.claimer = &claimer{
-		store: cfg.Store, pool: cfg.Pool, life: life, tuning: tuning, ledger: ledger, poke: newSignal(),
+		store: cfg.Store, pool: cfg.Pool, build: cfg.Build, life: life, tuning: tuning, serving: serving, ledger: ledger, poke: newSignal(),
 		turn: newTurn(), log: cfg.Log, metrics: cfg.Metrics, trouble: outage{what: "claim runs"},
 	}
 	w.claimer.givenUp, w.claimer.giveUp = context.WithCancel(context.Background())
@@ -116,9 +119,9 @@ func New(cfg Config) (*Worker, error) {
 		store: cfg.Store, ledger: ledger, tally: tally, claimer: w.claimer, timeout: timeout, poke: newSignal(),
 		log: cfg.Log, metrics: cfg.Metrics, trouble: outage{what: "write results"},
 	}
-	w.executor = &executor{types: cfg.Types, ledger: ledger, settler: w.settler, claimer: w.claimer, log: cfg.Log, metrics: cfg.Metrics}
+	w.executor = &executor{serving: serving, ledger: ledger, settler: w.settler, claimer: w.claimer, log: cfg.Log, metrics: cfg.Metrics}
 	w.heart = &heart{
-		store: cfg.Store, pulse: &pulse{store: cfg.Store, dial: cfg.Dial}, info: cfg.info(), life: life, tuning: tuning,
+		store: cfg.Store, pulse: &pulse{store: cfg.Store, dial: cfg.Dial}, info: cfg.info(), life: life, tuning: tuning, serving: serving,
 		ledger: ledger, tally: tally, claimer: w.claimer, poke: newSignal(), log: cfg.Log, metrics: cfg.Metrics,
 		trouble: outage{what: "renew the lease"}, badTune: outage{what: "apply the pool's tuning"},
 	}
@@ -137,7 +140,7 @@ func New(cfg Config) (*Worker, error) {
 
 func (c Config) info() jobs.WorkerInfo {
 	return jobs.WorkerInfo{
-		Pool: c.Pool, Pod: c.Pod, Namespace: c.Namespace, Build: c.Build, Types: slices.Sorted(maps.Keys(c.Types)),
+		Pool: c.Pool, Pod: c.Pod, Namespace: c.Namespace, Build: c.Build,
 	}
 }
 

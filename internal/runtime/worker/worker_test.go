@@ -229,6 +229,24 @@ func TestLostSettleReplyIsAskedAgain(t *testing.T) {
 }
 
 // S6: a run is held until its settle is confirmed, so a reconcile meanwhile leaves it alone.
+// What the handler passed its token to may complete the run and then fail to say so: the handler's error is no news then.
+func TestRunThatSomebodyElseCompletedCountsAsCompleted(t *testing.T) {
+	q := newFakeQueue(t, 1)
+	failing := func(_ context.Context, c *jobs.Claim) (json.RawMessage, error) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.runs[c.RunID].settled, q.runs[c.RunID].status = c.Token, "completed"
+		return nil, errCut
+	}
+	inBubble(t, q, failing, func(b *bubble) {
+		b.at(time.Second)
+		b.wantStatuses(map[string]int{"completed": 1})
+		if total, _ := b.w.heart.tally.now(); total.completed != 1 || total.failed != 0 {
+			b.Errorf("the worker counts %d completed and %d failed runs, want the one as completed", total.completed, total.failed)
+		}
+	})
+}
+
 func TestReconcileLeavesUnconfirmedResultsAlone(t *testing.T) {
 	q := newFakeQueue(t, 1)
 	q.before["settle"] = func(context.Context) error { return errCut }
