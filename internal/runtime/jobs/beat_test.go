@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ func TestRegisterInsertsAMissingPoolAndKeepsADeclaredOne(t *testing.T) {
 		if err != nil {
 			t.Fatalf("register in %q: %v", name, err)
 		}
-		if inc.Tuning != want {
+		if !reflect.DeepEqual(inc.Tuning, want) {
 			t.Errorf("tuning of %q is %+v, want %+v", name, inc.Tuning, want)
 		}
 		lease := one[int64](q, `

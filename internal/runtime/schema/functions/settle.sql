@@ -3,10 +3,13 @@
 -- Writes how a worker's claims ended, and returns the exceptions: 'already' done by this claim, 'lost', or 'busy' while a
 -- handler's transaction holds the row. p_outcomes NULL: all completed, the short way. Runs are locked by id, only where
 -- the visible version matches the fence, and passed over when locked, unless p_wait. Holds are freed by their own run,
--- token and worker, whatever became of the run. p_receipts are those that this batch should leave empty.
+-- token and worker, whatever became of the run. p_receipts are those that this batch should leave empty. p_outputs holds
+-- the output of a completed run, and of a parked one what it waits for. p_parented are runs that may have ended well and
+-- whose parents may wait for them; of other ends closed() tells the parents.
 CREATE OR REPLACE FUNCTION settle(
   p_worker bigint, p_runs bigint[], p_tokens bigint[], p_outcomes text[], p_outputs text[], p_codes text[],
-  p_messages text[], p_delays bigint[], p_keep boolean[], p_lanes bigint[], p_receipts bigint[], p_wait boolean)
+  p_messages text[], p_delays bigint[], p_keep boolean[], p_lanes bigint[], p_receipts bigint[], p_wait boolean,
+  p_parented bigint[] DEFAULT '{}')
 RETURNS TABLE (run bigint, token bigint, result text)
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
@@ -59,11 +62,14 @@ BEGIN
   SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(claim_token), '{}') INTO v_ids, v_tokens FROM u;
   IF p_outcomes IS NOT NULL THEN
     SELECT o.ids, o.tokens, o.pools INTO v_other_ids, v_other_tokens, v_pools
-    FROM settle_other(p_worker, p_runs, p_tokens, p_outcomes, p_codes, p_messages, p_delays, p_keep) AS o;
+    FROM settle_other(p_worker, p_runs, p_tokens, p_outcomes, p_codes, p_messages, p_delays, p_keep, p_outputs) AS o;
     v_ids := v_ids || v_other_ids;
     v_tokens := v_tokens || v_other_tokens;
   END IF;
 
+  IF cardinality(p_parented) > 0 THEN
+    v_pools := v_pools || wake_parents(p_parented);
+  END IF;
   IF cardinality(p_lanes) > 0 THEN
     -- Not of a busy run: its handler's transaction is in doubt, and the next settle frees it.
     DELETE FROM lane_hold h
@@ -82,6 +88,10 @@ BEGIN
     DELETE FROM receipt c WHERE c.id = ANY (p_receipts) AND c.worker = p_worker;
     RETURN;
   END IF;
+  -- A handler that completed its run itself, or outlived the run's deadline, has stopped.
+  DELETE FROM completing c
+  USING unnest(p_runs, p_tokens) AS t (id, token)
+  WHERE c.run = t.id AND c.token = t.token AND c.worker = p_worker;
   -- Something was not settled by this call: a receipt goes only when nothing in it runs under its worker and token.
   DELETE FROM receipt c
   WHERE c.id = ANY (p_receipts) AND c.worker = p_worker AND NOT EXISTS (
@@ -98,11 +108,12 @@ BEGIN
   WHERE NOT EXISTS (SELECT FROM unnest(v_ids, v_tokens) AS d (id, token) WHERE d.id = t.id AND d.token = t.token);
 END $$;
 
--- The outcomes of settle that are not 'completed': the run ends or goes back, and an attempt row says why. A retry keeps
--- its lane by leaving the hold without a worker. Returns what was written, and the pools that got something due.
+-- The outcomes of settle that are not 'completed': the run ends, goes back or is parked, and an attempt row says why. A run
+-- that goes back or is parked keeps its lane, if it shall, by leaving the hold without a worker. p_waits says for a parked
+-- run what it waits for: kind, signal, children. Returns what was written, and the pools that got something due.
 CREATE OR REPLACE FUNCTION settle_other(
   p_worker bigint, p_runs bigint[], p_tokens bigint[], p_outcomes text[], p_codes text[], p_messages text[],
-  p_delays bigint[], p_keep boolean[], OUT ids bigint[], OUT tokens bigint[], OUT pools text[])
+  p_delays bigint[], p_keep boolean[], p_waits text[] DEFAULT NULL, OUT ids bigint[], OUT tokens bigint[], OUT pools text[])
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
@@ -116,11 +127,12 @@ AS $$
 DECLARE
   v_now timestamptz := clock_timestamp();
   v_ended bigint[];
+  v_parked bigint[];
 BEGIN
   WITH s AS MATERIALIZED (
-    SELECT *
-    FROM unnest(p_runs, p_tokens, p_outcomes, p_codes, p_messages, p_delays, p_keep)
-      AS t (id, token, outcome, code, message, delay, keep)
+    SELECT t.*, t.outcome IN ('retried', 'snoozed', 'given_back', 'parked') AS back
+    FROM unnest(p_runs, p_tokens, p_outcomes, p_codes, p_messages, p_delays, p_keep, p_waits)
+      AS t (id, token, outcome, code, message, delay, keep, wait)
     WHERE t.outcome <> 'completed'
   ),
   l AS MATERIALIZED (
@@ -133,48 +145,118 @@ BEGIN
   ),
   u AS (
     UPDATE run r
-    SET status = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN 'pending' ELSE l.outcome END,
-        claimed_by = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN NULL ELSE r.claimed_by END,
-        finished_at = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN NULL ELSE v_now END,
+    SET status = CASE WHEN l.back THEN 'pending' ELSE l.outcome END,
+        claimed_by = CASE WHEN l.back THEN NULL ELSE r.claimed_by END,
+        finished_at = CASE WHEN l.back THEN NULL ELSE v_now END,
         attempts = r.attempts + CASE WHEN l.outcome IN ('retried', 'failed', 'timed_out') THEN 1 ELSE 0 END,
-        run_at = CASE WHEN l.outcome = 'retried' OR l.delay > 0 THEN v_now + l.delay * interval '1 millisecond' ELSE r.run_at END,
-        error_code = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN NULL ELSE l.code END,
-        error = CASE WHEN l.outcome IN ('retried', 'snoozed', 'given_back') THEN NULL ELSE l.message END,
+        run_at = CASE WHEN l.outcome = 'retried' OR l.outcome <> 'parked' AND l.delay > 0
+                   THEN v_now + l.delay * interval '1 millisecond'
+                   ELSE r.run_at END,
+        error_code = CASE WHEN l.back THEN NULL ELSE l.code END,
+        error = CASE WHEN l.back THEN NULL ELSE l.message END,
         settled_token = r.claim_token
     FROM l
     WHERE r.id = l.id
-    RETURNING r.id, r.pool, r.job_type, r.status, r.run_at, r.priority, r.lane, l.token, l.outcome, l.code, l.message,
-              l.keep, l.started_at
+    RETURNING r.id, r.pool, r.job_type, r.status, r.run_at, r.priority, r.lane, r.tenant, r.replays, l.token, l.outcome,
+              l.back, l.code, l.message, l.delay, l.keep, l.wait, l.started_at
   ),
   rd AS (
-    INSERT INTO ready (id, pool, job_type, vstart, lane)
-    SELECT id, pool, job_type, vstart(run_at, priority), lane FROM u WHERE status = 'pending' AND run_at <= v_now
+    INSERT INTO ready (id, pool, job_type, vstart, lane, tenant)
+    SELECT u.id, u.pool, u.job_type, vstart(u.run_at, u.priority), u.lane,
+           (SELECT coalesce(u.tenant, '') FROM pool_gate g WHERE g.pool = u.pool AND g.fair)
+    FROM u
+    WHERE back AND outcome <> 'parked' AND run_at <= v_now
     ON CONFLICT DO NOTHING
     RETURNING pool
   ),
   sc AS (
     INSERT INTO scheduled (id, pool, job_type, run_at, priority, lane)
-    SELECT id, pool, job_type, run_at, priority, lane FROM u WHERE status = 'pending' AND run_at > v_now
+    SELECT id, pool, job_type, run_at, priority, lane FROM u WHERE back AND outcome <> 'parked' AND run_at > v_now
+    ON CONFLICT DO NOTHING
+  ),
+  w AS (
+    INSERT INTO waiting (id, pool, job_type, vstart, lane, wake_at, kind, signal, children)
+    SELECT id, pool, job_type, vstart(run_at, priority), lane,
+           CASE WHEN delay > 0 OR wait::jsonb ->> 'kind' = 'time' THEN v_now + delay * interval '1 millisecond' END,
+           wait::jsonb ->> 'kind', wait::jsonb ->> 'signal',
+           (SELECT array_agg(e::bigint) FROM jsonb_array_elements_text(wait::jsonb -> 'children') AS e)
+    FROM u
+    WHERE outcome = 'parked'
     ON CONFLICT DO NOTHING
   ),
   k AS (
     UPDATE lane_hold h
     SET worker = NULL
     FROM u
-    WHERE u.status = 'pending' AND u.keep AND h.run = u.id AND h.token = u.token AND h.worker = p_worker
+    WHERE u.back AND u.keep AND h.run = u.id AND h.token = u.token AND h.worker = p_worker
   ),
   a AS (
-    INSERT INTO attempt (run, number, worker, pod, outcome, error_code, error, started_at, finished_at)
-    SELECT u.id, u.token, p_worker, coalesce((SELECT w.pod FROM worker w WHERE w.id = p_worker), ''), u.outcome, u.code,
+    INSERT INTO attempt (run, number, replay, worker, pod, outcome, error_code, error, started_at, finished_at)
+    SELECT u.id, u.token, u.replays, p_worker, coalesce((SELECT w.pod FROM worker w WHERE w.id = p_worker), ''), u.outcome, u.code,
            u.message, u.started_at, v_now
     FROM u
     ON CONFLICT DO NOTHING
   )
   SELECT coalesce(array_agg(u.id), '{}'), coalesce(array_agg(u.token), '{}'), (SELECT coalesce(array_agg(DISTINCT pool), '{}') FROM rd),
-         array_agg(u.id) FILTER (WHERE u.status <> 'pending')
-  INTO ids, tokens, pools, v_ended
+         array_agg(u.id) FILTER (WHERE NOT u.back), array_agg(u.id) FILTER (WHERE u.outcome = 'parked')
+  INTO ids, tokens, pools, v_ended, v_parked
   FROM u;
+  IF v_parked IS NOT NULL THEN
+    pools := pools || wake_waiting(v_parked);
+  END IF;
   IF v_ended IS NOT NULL THEN
     pools := pools || closed(v_ended);
   END IF;
+END $$;
+
+-- Ends those of the given running runs whose deadline passed 15 seconds ago, more than their workers need to stop a handler
+-- that obeys: what remains are handlers that ignore their context. They keep their slot and lane until they return; their
+-- steps, spawns and results are refused from now on, and the row in completing keeps the run from being replayed under
+-- them. Runs of dead workers are the receipts' business. A busy run is met next time. Returns the runs that ended.
+CREATE OR REPLACE FUNCTION overdue(p_runs bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  c_message constant text := 'deadline passed, and the handler did not stop';
+  v_now timestamptz := clock_timestamp();
+  v_ended bigint[];
+BEGIN
+  WITH l AS MATERIALIZED (
+    SELECT r.id, w.pod
+    FROM run r
+    JOIN worker w ON w.id = r.claimed_by
+    WHERE r.id = ANY (p_runs) AND r.status = 'running' AND r.deadline_at <= v_now - interval '15 seconds'
+    ORDER BY r.id
+    FOR NO KEY UPDATE OF r SKIP LOCKED
+  ),
+  u AS (
+    UPDATE run r
+    SET status = 'timed_out', finished_at = v_now, attempts = r.attempts + 1, error_code = 'deadline', error = c_message
+    FROM l
+    WHERE r.id = l.id
+    RETURNING r.id, r.claim_token, r.replays, r.claimed_by, r.claimed_at, l.pod
+  ),
+  c AS (
+    INSERT INTO completing (run, token, worker)
+    SELECT id, claim_token, claimed_by FROM u
+    ON CONFLICT (run) DO UPDATE SET token = excluded.token, worker = excluded.worker
+  ),
+  a AS (
+    INSERT INTO attempt (run, number, replay, worker, pod, outcome, error_code, error, started_at, finished_at)
+    SELECT id, claim_token, replays, claimed_by, pod, 'timed_out', 'deadline', c_message, claimed_at, v_now FROM u
+    ON CONFLICT DO NOTHING
+  )
+  SELECT coalesce(array_agg(id), '{}') INTO v_ended FROM u;
+  IF cardinality(v_ended) > 0 THEN
+    PERFORM wake(closed(v_ended));
+  END IF;
+  RETURN v_ended;
 END $$;

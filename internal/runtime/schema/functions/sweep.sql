@@ -114,8 +114,11 @@ BEGIN
     RETURNING r.id, r.pool, r.job_type, r.status, r.run_at, r.priority, r.lane, f.message, f.worker, f.pod, f.token, f.started_at
   ),
   rd AS (
-    INSERT INTO ready (id, pool, job_type, vstart, lane)
-    SELECT id, pool, job_type, vstart(run_at, priority), lane FROM u WHERE status = 'pending' AND run_at <= v_now
+    INSERT INTO ready (id, pool, job_type, vstart, lane, tenant)
+    SELECT id, pool, job_type, vstart(run_at, priority), lane,
+           (SELECT coalesce(r.tenant, '') FROM pool_gate g JOIN run r ON r.id = u.id WHERE g.pool = u.pool AND g.fair)
+    FROM u
+    WHERE status = 'pending' AND run_at <= v_now
     ON CONFLICT DO NOTHING
     RETURNING pool
   ),
@@ -177,7 +180,8 @@ BEGIN
   FROM (SELECT d.run FROM deadline d WHERE d.at <= clock_timestamp() ORDER BY d.at LIMIT 1000 FOR UPDATE SKIP LOCKED) AS x;
   IF v_runs IS NOT NULL THEN
     v_ended := v_ended + cardinality(end_pending(v_runs, 'timed_out', 'deadline', 'deadline passed before the run ended'));
-    -- A running one is its worker's to stop; look again later.
+    -- A running one is its worker's to stop; look again later, when its handler has had the time.
+    v_ended := v_ended + cardinality(overdue(v_runs));
     UPDATE deadline SET at = clock_timestamp() + interval '15 seconds' WHERE run = ANY (v_runs);
     DELETE FROM deadline d
     WHERE d.run = ANY (v_runs)
@@ -223,8 +227,11 @@ BEGIN
     FOR NO KEY UPDATE SKIP LOCKED
   ),
   i AS (
-    INSERT INTO ready (id, pool, job_type, vstart, lane)
-    SELECT r.id, r.pool, r.job_type, vstart(r.run_at, r.priority), r.lane FROM s JOIN run r ON r.id = s.id
+    INSERT INTO ready (id, pool, job_type, vstart, lane, tenant)
+    SELECT r.id, r.pool, r.job_type, vstart(r.run_at, r.priority), r.lane,
+           (SELECT coalesce(r.tenant, '') FROM pool_gate g WHERE g.pool = r.pool AND g.fair)
+    FROM s
+    JOIN run r ON r.id = s.id
     ON CONFLICT DO NOTHING
     RETURNING pool
   )
@@ -318,7 +325,6 @@ DECLARE
   v_receipts bigint[];
   v_pools text[];
   v_more text[];
-  v_n integer;
 BEGIN
   WITH d AS (
     DELETE FROM worker
@@ -366,20 +372,7 @@ BEGIN
   ended := ended + sweep_requests();
 
   SELECT coalesce(sum(m.moved), 0) INTO promoted FROM pool p CROSS JOIN LATERAL promote(p.name) AS m;
-  WITH s AS MATERIALIZED (
-    SELECT w.id FROM waiting w WHERE w.wake_at <= clock_timestamp() ORDER BY w.wake_at LIMIT 5000 FOR UPDATE SKIP LOCKED
-  ),
-  d AS (
-    DELETE FROM waiting WHERE id = ANY (ARRAY(SELECT id FROM s)) RETURNING id, pool, job_type, vstart, lane
-  ),
-  i AS (
-    INSERT INTO ready (id, pool, job_type, vstart, lane)
-    SELECT id, pool, job_type, vstart, lane FROM d
-    ON CONFLICT DO NOTHING
-    RETURNING pool
-  )
-  SELECT count(*), coalesce(array_agg(DISTINCT pool), '{}') INTO v_n, v_more FROM i;
-  promoted := promoted + v_n;
+  SELECT promoted + s.moved, s.pools INTO promoted, v_more FROM sweep_waiting() AS s;
   v_pools := v_pools || v_more;
 
   SELECT a.repaired, a.pools INTO repaired, v_more FROM audit(2000) AS a;
