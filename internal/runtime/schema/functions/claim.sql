@@ -60,7 +60,8 @@ BEGIN
     UPDATE run r
     SET status = 'running', claimed_by = p_worker, claimed_at = clock_timestamp(), claim_token = r.claim_token + 1, spare = NULL
     WHERE r.id = ANY (ARRAY(SELECT id FROM d UNION ALL SELECT id FROM dl)) AND r.status = 'pending'
-    RETURNING r.*
+    RETURNING r.id, r.claim_token, r.job_type, r.tenant, r.scope, r.attempts, r.max_attempts, r.lease_losses, r.parent, r.root,
+              r.trigger_source, r.trigger_ref, r.tags, r.input, r.deadline_at, r.lane
   ),
   x AS (
     INSERT INTO receipt (worker, pod, ids, tokens)

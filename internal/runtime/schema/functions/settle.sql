@@ -38,28 +38,51 @@ BEGIN
     FOR NO KEY UPDATE;
   END IF;
 
-  WITH s AS MATERIALIZED (
-    SELECT t.id, t.token, t.output
-    FROM unnest(p_runs, p_tokens, p_outputs, p_outcomes) AS t (id, token, output, outcome)
-    WHERE p_outcomes IS NULL OR t.outcome = 'completed'
-  ),
-  l AS MATERIALIZED (
-    SELECT r.id, s.output
-    FROM s
-    JOIN run r ON r.id = s.id
-    WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, s.token)
-    ORDER BY r.id
-    FOR NO KEY UPDATE OF r SKIP LOCKED
-  ),
-  u AS (
+  -- Those whose row nobody has locked or written since the claim: such a row has no xmax, so it is free. That saves a lock,
+  -- its log record and a second look-up for every run. Who locks one in the moment between is waited for, at most the
+  -- connection's lock timeout; written again, the batch passes that row over.
+  WITH u AS (
     UPDATE run r
-    SET status = 'completed', finished_at = clock_timestamp(), attempts = r.attempts + 1, output = l.output::jsonb,
+    SET status = 'completed', finished_at = clock_timestamp(), attempts = r.attempts + 1, output = s.output::jsonb,
         error = NULL, error_code = NULL, settled_token = r.claim_token
-    FROM l
-    WHERE r.id = l.id
+    FROM (
+      SELECT t.id, t.token, t.output
+      FROM unnest(p_runs, p_tokens, p_outputs, p_outcomes) AS t (id, token, output, outcome)
+      WHERE p_outcomes IS NULL OR t.outcome = 'completed'
+      ORDER BY t.id
+    ) AS s
+    WHERE r.id = s.id AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, s.token)
+      AND r.xmax = '0'::xid
     RETURNING r.id, r.claim_token
   )
   SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(claim_token), '{}') INTO v_ids, v_tokens FROM u;
+
+  IF cardinality(v_ids) < cardinality(p_runs) THEN
+    WITH s AS MATERIALIZED (
+      SELECT t.id, t.token, t.output
+      FROM unnest(p_runs, p_tokens, p_outputs, p_outcomes) AS t (id, token, output, outcome)
+      WHERE p_outcomes IS NULL OR t.outcome = 'completed'
+    ),
+    l AS MATERIALIZED (
+      SELECT r.id, s.output
+      FROM s
+      JOIN run r ON r.id = s.id
+      WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, s.token)
+      ORDER BY r.id
+      FOR NO KEY UPDATE OF r SKIP LOCKED
+    ),
+    u AS (
+      UPDATE run r
+      SET status = 'completed', finished_at = clock_timestamp(), attempts = r.attempts + 1, output = l.output::jsonb,
+          error = NULL, error_code = NULL, settled_token = r.claim_token
+      FROM l
+      WHERE r.id = l.id
+      RETURNING r.id, r.claim_token
+    )
+    SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(claim_token), '{}') INTO v_other_ids, v_other_tokens FROM u;
+    v_ids := v_ids || v_other_ids;
+    v_tokens := v_tokens || v_other_tokens;
+  END IF;
   IF p_outcomes IS NOT NULL THEN
     SELECT o.ids, o.tokens, o.pools INTO v_other_ids, v_other_tokens, v_pools
     FROM settle_other(p_worker, p_runs, p_tokens, p_outcomes, p_codes, p_messages, p_delays, p_keep, p_outputs) AS o;
