@@ -56,6 +56,15 @@ type IntegrationSubscriptionStatus struct {
 	// +kubebuilder:validation:MaxLength=36
 	SubscriptionID string `json:"subscriptionID,omitempty"`
 
+	// databaseID is a fingerprint of the database and schema that hold the subscription's cursor and audit, 64 hexadecimal
+	// digits. It is set once they are there, survives another password, role or host name, and keeps the subscription from
+	// starting over in another database by mistake.
+	// +optional
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]+$`
+	DatabaseID string `json:"databaseID,omitempty"`
+
 	// lastHandledRunRequest is the value of the annotation syncline.dev/run-requested-at that was last answered by a run.
 	// +optional
 	// +kubebuilder:validation:MinLength=1

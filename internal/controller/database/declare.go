@@ -200,7 +200,7 @@ func (a *actor) viewSubscription(name types.NamespacedName, id uuid.UUID) Subscr
 	if check, ok := a.sinks[id]; ok {
 		view.Sink = check.view
 	}
-	if a.snapshot == nil {
+	if view.Read = a.snapshot != nil; !view.Read {
 		return view
 	}
 	if state, ok := a.snapshot.Subscriptions[id]; ok {

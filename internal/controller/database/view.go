@@ -56,6 +56,8 @@ type SubscriptionView struct {
 	Row *schema.Written
 	// State is what the last snapshot said, nil before the first or when the subscription has no row.
 	State *schema.SubscriptionState
+	// Read says that there was a snapshot: without State the subscription has no row in this database.
+	Read bool
 	// Sink is what stands under the sink's name, nil while nobody has looked.
 	Sink *SinkView
 	// Gone says that the row no longer belongs to the resource: the answer to a removal.

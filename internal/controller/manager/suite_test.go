@@ -64,7 +64,8 @@ var _ = BeforeSuite(func(ctx context.Context) {
 	Expect(err).NotTo(HaveOccurred())
 	api = client.WithFieldValidation(client.WithFieldOwner(api, "a-user"), metav1.FieldValidationStrict)
 	grant(ctx)
-	startManager(manager.Options{})
+	stopOperator = launch(manager.Options{}, hurried)
+	DeferCleanup(func() { stopOperator() })
 }, NodeTimeout(startTimeout))
 
 // grant binds the generated role to the identity that the manager runs as, and nothing else.
@@ -75,13 +76,32 @@ func grant(ctx context.Context) {
 	bindRole(ctx, &role, operatorUser)
 }
 
-// startManager runs a manager until the suite or the spec ends, and gives the function that ends it sooner.
+// hurried is the pace of most specs.
+var hurried = manager.Pace{Poll: 300 * time.Millisecond, Housekeeping: 2 * time.Second, Rest: 500 * time.Millisecond, Patience: 6 * time.Second}
+
+// stopOperator ends the manager that all specs share.
+var stopOperator func()
+
+// startOperator starts it again, with nothing in memory; a spec that gave it another pace gives the usual one back.
+func startOperator(pace manager.Pace) {
+	GinkgoHelper()
+	stopOperator = launch(manager.Options{}, pace)
+}
+
+// startManager runs one more manager until the spec ends, and gives the function that ends it sooner.
 func startManager(o manager.Options) (stop func()) {
+	GinkgoHelper()
+	stop = launch(o, hurried)
+	DeferCleanup(stop)
+	return stop
+}
+
+// launch runs a manager until the function that it gives is called.
+func launch(o manager.Options, pace manager.Pace) (stop func()) {
 	GinkgoHelper()
 	o.Cluster, o.SkipNameValidation = clusterID, true
 	o.MetricsAddress, o.HealthAddress = cmp.Or(o.MetricsAddress, "0"), cmp.Or(o.HealthAddress, "0")
-	o.MaxConcurrentReconciles = 4
-	o.Pace = manager.Pace{Poll: 300 * time.Millisecond, Housekeeping: 2 * time.Second, Rest: 500 * time.Millisecond, Patience: 6 * time.Second}
+	o.MaxConcurrentReconciles, o.Pace = 4, pace
 	o.Workers = jobpool.Options{Image: "localhost/syncline:test", PullPolicy: corev1.PullNever}
 	ctx, cancel := context.WithCancel(context.Background())
 	config := rest.CopyConfig(cluster.Config)
@@ -93,7 +113,5 @@ func startManager(o manager.Options) (stop func()) {
 		defer GinkgoRecover()
 		Expect(mgr.Start(ctx)).To(Succeed())
 	})
-	stop = sync.OnceFunc(func() { cancel(); wait.Wait() })
-	DeferCleanup(stop)
-	return stop
+	return sync.OnceFunc(func() { cancel(); wait.Wait() })
 }

@@ -65,7 +65,7 @@ func (r *Reconciler) release(ctx context.Context, sub *v1alpha1.IntegrationSubsc
 	case known:
 		view := r.remove(sub, name, key)
 		if view.Gone {
-			return ctrl.Result{}, r.letGo(ctx, sub, "")
+			return ctrl.Result{}, r.letGo(ctx, sub, elsewhere(sub, view))
 		}
 		left = "its database does not answer"
 	case !comes:
@@ -95,6 +95,14 @@ func (r *Reconciler) lastHome(ctx context.Context, sub *v1alpha1.IntegrationSubs
 	}
 	key, known = r.Databases.PoolDatabase(client.ObjectKeyFromObject(pool))
 	return key, known, true, nil
+}
+
+// elsewhere is why rows were left behind although a database did what it was told: they are in another one.
+func elsewhere(sub *v1alpha1.IntegrationSubscription, view database.SubscriptionView) string {
+	if differs(sub.Status.DatabaseID, view.Database.Identity) {
+		return "they are in a database that no JobPool names any more"
+	}
+	return ""
 }
 
 func (r *Reconciler) remove(sub *v1alpha1.IntegrationSubscription, name types.NamespacedName, key database.Key) database.SubscriptionView {

@@ -126,7 +126,8 @@ func (r *Reconciler) poolKey(s *scope) (database.Key, bool) {
 }
 
 // findHome decides whether the row belongs into the pool's database. A row that this resource declared in another
-// database keeps it from moving: neither table nor cursor would come along.
+// database keeps it from moving: neither table nor cursor would come along. What the actors cannot tell, because the
+// process has just started or no pool names the other database any more, the status remembers.
 func (r *Reconciler) findHome(s *scope, here database.Key, bound bool, before database.Key, declared bool) home {
 	switch {
 	case !bound:
@@ -138,21 +139,29 @@ func (r *Reconciler) findHome(s *scope, here database.Key, bound bool, before da
 	if db.Identity == "" {
 		return homeUndecided
 	}
-	if state := r.Databases.Subscription(here, s.name, s.id).State; state != nil && state.Owner.UID == string(s.sub.UID) {
+	found := r.Databases.Subscription(here, s.name, s.id)
+	switch {
+	case found.State != nil && found.State.Owner.UID == string(s.sub.UID):
 		return homeHere // it moved with its database, or is reached by another URI
-	}
-	if declared {
-		old := r.Databases.Database(before)
-		if old.Identity != "" && old.Identity != db.Identity && r.Databases.SubscriptionElsewhere(s.id, string(s.sub.UID), db.Identity) {
-			return homeElsewhere
-		}
+	case s.remembersOther(db.Identity) && !found.Read:
+		return homeUndecided
+	case s.remembersOther(db.Identity):
+		return homeElsewhere
+	case declared && !differs(r.Databases.Database(before).Identity, db.Identity):
 		return homeHere
-	}
-	if r.Databases.SubscriptionElsewhere(s.id, string(s.sub.UID), db.Identity) {
+	case r.Databases.SubscriptionElsewhere(s.id, string(s.sub.UID), db.Identity):
 		return homeElsewhere
 	}
 	return homeHere
 }
+
+// remembersOther says that the rows stood in another database than that with the identity when the status was written.
+func (s *scope) remembersOther(identity string) bool {
+	return differs(s.sub.Status.DatabaseID, identity)
+}
+
+// differs says whether two identities are of two databases; an unknown one may be any.
+func differs(a, b string) bool { return a != "" && b != "" && a != b }
 
 // declarable says that a whole row may be written: the spec compiles and the pool's name is the pool's own.
 func (s *scope) declarable() bool {

@@ -38,10 +38,21 @@ func (s *scope) status(now time.Time) v1alpha1.IntegrationSubscriptionStatus {
 	st.ObservedGeneration = &s.sub.Generation
 	st.SubscriptionID = s.id.String()
 	st.Conditions = s.conditions(now)
+	if s.stored() {
+		st.DatabaseID = s.view.Database.Identity
+	}
 	if s.view.State != nil {
 		observe(&st, s.view.State)
 	}
 	return st
+}
+
+// stored says that the row stands in the pool's database, as far as its actor knows.
+func (s *scope) stored() bool {
+	if s.home != homeHere || s.view.Database.Identity == "" {
+		return false
+	}
+	return s.view.State != nil || s.view.Row != nil && s.view.Row.Outcome == schema.OutcomeApplied
 }
 
 // observe takes over what the row says.
@@ -122,7 +133,8 @@ func (s *scope) conditions(now time.Time) []metav1.Condition {
 	return set.List()
 }
 
-// poolReady judges the pool, its database and the subscription's row there; false while the pool is about to be bound.
+// poolReady judges the pool, its database and the subscription's row there; false while the pool is about to be bound or
+// its database about to be read.
 func (s *scope) poolReady() (condition.Verdict, bool) {
 	db := s.poolView.Database
 	switch {
@@ -139,10 +151,13 @@ func (s *scope) poolReady() (condition.Verdict, bool) {
 		return condition.Wait(v1alpha1.ReasonPoolNotReady, fmt.Sprintf("the schema of JobPool %q cannot be used: %s", s.pool.Name, db.SchemaMessage)), true
 	case s.poolView.Row != nil && s.poolView.Row.Outcome != schema.OutcomeApplied:
 		return condition.Wait(v1alpha1.ReasonPoolNotReady, fmt.Sprintf("JobPool %q is not accepted by its database: see its conditions", s.pool.Name)), true
+	case s.home == homeUndecided:
+		return condition.Verdict{}, false
 	case s.home == homeElsewhere:
 		return condition.Stall(v1alpha1.ReasonPoolOnOtherDatabase, fmt.Sprintf(
-			"the subscription's table and cursor are in another database than that of JobPool %q: point "+
-				"spec.poolRef back at a pool on that database, or create another IntegrationSubscription for this one", s.pool.Name)), true
+			"the subscription's table and cursor are in another database than that of JobPool %q: point spec.poolRef back at a "+
+				"pool on that database, or create another IntegrationSubscription for this one; when that database is lost, "+
+				"delete this IntegrationSubscription and create it anew, and the first run reads everything", s.pool.Name)), true
 	}
 	return s.rowReady()
 }

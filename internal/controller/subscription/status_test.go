@@ -226,6 +226,37 @@ func TestRestartedOperatorKeepsWhatItDoesNotKnowYet(t *testing.T) {
 	}
 }
 
+func TestStatusRemembersTheDatabaseOnceTheRowIsThere(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*scope)
+		want   string
+	}{
+		"row read":                 {func(s *scope) { s.view.Row = nil }, "i"},
+		"row written":              {func(s *scope) { s.view.State = nil }, "i"},
+		"row neither":              {func(s *scope) { s.view.State, s.view.Row = nil, nil }, "before"},
+		"row refused":              {func(s *scope) { s.view.State, s.view.Row = nil, &schema.Written{Outcome: schema.OutcomeRejected} }, "before"},
+		"elsewhere":                {func(s *scope) { s.home = homeElsewhere }, "before"},
+		"database not reached yet": {func(s *scope) { s.view.Database.Identity = "" }, "before"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := makeScope(tc.change)
+			s.sub.Status.DatabaseID = "before"
+			if got := s.status(now).DatabaseID; got != tc.want {
+				t.Errorf("status.databaseID is %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestRefusalStandsWhileTheOtherDatabaseIsAboutToBeRead(t *testing.T) {
+	s := makeScope(func(s *scope) { s.home = homeElsewhere })
+	s.sub.Status = s.status(now)
+	s.home, s.view.Row = homeUndecided, nil
+	if c := condition.Find(s.status(now).Conditions, v1alpha1.ConditionPoolReady); c.Reason != v1alpha1.ReasonPoolOnOtherDatabase {
+		t.Errorf("condition is %+v, want the refusal to stand", c)
+	}
+}
+
 func TestFailingRunUnderWayKeepsTheVerdict(t *testing.T) {
 	s := makeScope(failed("Transient", "502", 3))
 	s.sub.Status = s.status(now)

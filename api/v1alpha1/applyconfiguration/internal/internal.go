@@ -398,6 +398,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: cursor
       type:
         scalar: string
+    - name: databaseID
+      type:
+        scalar: string
     - name: lastChangeTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time

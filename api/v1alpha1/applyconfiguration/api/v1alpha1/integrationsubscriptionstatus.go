@@ -18,6 +18,10 @@ type IntegrationSubscriptionStatusApplyConfiguration struct {
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// subscriptionID is the subscription's id in the database, a UUID.
 	SubscriptionID *string `json:"subscriptionID,omitempty"`
+	// databaseID is a fingerprint of the database and schema that hold the subscription's cursor and audit, 64 hexadecimal
+	// digits. It is set once they are there, survives another password, role or host name, and keeps the subscription from
+	// starting over in another database by mistake.
+	DatabaseID *string `json:"databaseID,omitempty"`
 	// lastHandledRunRequest is the value of the annotation syncline.dev/run-requested-at that was last answered by a run.
 	LastHandledRunRequest *string `json:"lastHandledRunRequest,omitempty"`
 	// nextRunTime is when the schedule starts the next run; not set while there is no schedule or it is suspended.
@@ -68,6 +72,14 @@ func (b *IntegrationSubscriptionStatusApplyConfiguration) WithConditions(values 
 // If called multiple times, the SubscriptionID field is set to the value of the last call.
 func (b *IntegrationSubscriptionStatusApplyConfiguration) WithSubscriptionID(value string) *IntegrationSubscriptionStatusApplyConfiguration {
 	b.SubscriptionID = &value
+	return b
+}
+
+// WithDatabaseID sets the DatabaseID field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DatabaseID field is set to the value of the last call.
+func (b *IntegrationSubscriptionStatusApplyConfiguration) WithDatabaseID(value string) *IntegrationSubscriptionStatusApplyConfiguration {
+	b.DatabaseID = &value
 	return b
 }
 
