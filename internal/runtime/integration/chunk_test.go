@@ -315,7 +315,7 @@ func (w *world) collide(token string) {
 	}
 	w.request(token)
 	w.tick()
-	claims, err := w.store.Claim(w.t.Context(), w.worker, 10)
+	claims, _, err := w.store.Claim(w.t.Context(), w.worker, 10)
 	if err != nil || len(claims) != 2 {
 		w.t.Fatalf("claimed %d runs, %v; want both", len(claims), err)
 	}

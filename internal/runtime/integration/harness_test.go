@@ -193,7 +193,7 @@ func (w *world) start() *jobs.Claim {
 
 func (w *world) claim() *jobs.Claim {
 	w.t.Helper()
-	claims, err := w.store.Claim(w.t.Context(), w.worker, 10)
+	claims, _, err := w.store.Claim(w.t.Context(), w.worker, 10)
 	if err != nil || len(claims) != 1 {
 		w.t.Fatalf("claimed %d runs, %v; want one", len(claims), err)
 	}

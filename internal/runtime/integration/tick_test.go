@@ -112,7 +112,7 @@ func TestTickCoalesces(t *testing.T) {
 	if n := w.tick(); n != 0 {
 		t.Errorf("started %d beside a running and a waiting run, want none", n)
 	}
-	if claims, err := w.store.Claim(t.Context(), w.worker, 10); err != nil || len(claims) != 0 {
+	if claims, _, err := w.store.Claim(t.Context(), w.worker, 10); err != nil || len(claims) != 0 {
 		t.Errorf("claimed %d runs of a lane that is held, %v", len(claims), err)
 	}
 	if err := w.handle(t.Context(), running); err != nil {

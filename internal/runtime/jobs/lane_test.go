@@ -62,7 +62,7 @@ func TestS8ClaimersAtOnceShareALaneByTurns(t *testing.T) {
 				if finished || t.Failed() {
 					return
 				}
-				claims, err := q.store.Claim(t.Context(), inc, 3)
+				claims, _, err := q.store.Claim(t.Context(), inc, 3)
 				if err != nil || len(claims) > 1 {
 					t.Errorf("claimed %d runs of the lane at once, error %v", len(claims), err)
 					return

@@ -97,7 +97,7 @@ func TestS3AClaimNeedsItsWorkersRowUnexpired(t *testing.T) {
 	q.expire(expired)
 	q.exec(`DELETE FROM worker WHERE id = $1`, gone.ID)
 	for _, inc := range []*jobs.Incarnation{expired, gone} {
-		_, err := q.store.Claim(t.Context(), inc, 1)
+		_, _, err := q.store.Claim(t.Context(), inc, 1)
 		mustIs(t, err, jobs.ErrLeaseLost, "claim")
 	}
 	q.wantPlace(run, "pending", "ready")
@@ -113,7 +113,7 @@ func TestS3AClaimThatWaitedForTheSweepTakesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	claim := background(func() error {
-		_, err := q.store.Claim(t.Context(), inc, 10)
+		_, _, err := q.store.Claim(t.Context(), inc, 10)
 		return err
 	})
 	q.awaitWaiter()

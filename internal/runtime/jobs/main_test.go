@@ -123,7 +123,7 @@ func (q *queue) starts(n int, p jobs.StartParams) []int64 {
 
 func (q *queue) claim(inc *jobs.Incarnation, slots int) []*jobs.Claim {
 	q.t.Helper()
-	claims, err := q.store.Claim(q.t.Context(), inc, slots)
+	claims, _, err := q.store.Claim(q.t.Context(), inc, slots)
 	if err != nil {
 		q.t.Fatalf("claim: %v", err)
 	}

@@ -191,7 +191,7 @@ func (p *player) claim() {
 	if len(p.held) > 12 {
 		return
 	}
-	claims, err := p.store.Claim(p.ctx, p.inc, 1+p.rnd.IntN(6))
+	claims, _, err := p.store.Claim(p.ctx, p.inc, 1+p.rnd.IntN(6))
 	if errors.Is(err, jobs.ErrLeaseLost) {
 		p.inc, p.held = nil, nil
 		return

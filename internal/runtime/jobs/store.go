@@ -116,7 +116,7 @@ var _ interface {
 	Register(ctx context.Context, info WorkerInfo) (*Incarnation, error)
 	Beat(ctx context.Context, conn *pgx.Conn, inc *Incarnation, p BeatParams) (BeatResult, error)
 	Serve(ctx context.Context, inc *Incarnation, types []string, build string) error
-	Claim(ctx context.Context, inc *Incarnation, slots int) ([]*Claim, error)
+	Claim(ctx context.Context, inc *Incarnation, slots int) (claims []*Claim, again time.Duration, err error)
 	Settle(ctx context.Context, inc *Incarnation, batch []Settlement) ([]SettleResult, error)
 	GiveBack(ctx context.Context, inc *Incarnation, claims ...*Claim) ([]SettleResult, error)
 	Reconcile(ctx context.Context, inc *Incarnation, held []Held) (int, error)

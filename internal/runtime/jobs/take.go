@@ -11,37 +11,45 @@ import (
 
 const claimSQL = `
 SELECT receipt, run, token, job_type, tenant, scope, attempts, max_attempts, lease_losses, parent, root,
-       trigger_source, trigger_ref, tags, input, remaining_ms, lane
+       trigger_source, trigger_ref, tags, input, remaining_ms, lane, retry_ms
 FROM claim($1, $2, $3, $4)`
 
 // Claim takes up to slots due runs, in order, in one statement. The claims may be handed out: the statement has ended
-// and so the claim has committed. It returns ErrLeaseLost when the incarnation's row is gone or expired. When it
-// returns any other error the outcome is unknown: the caller reconciles before it claims again.
-func (s *Store) Claim(ctx context.Context, inc *Incarnation, slots int) ([]*Claim, error) {
+// and so the claim has committed. When a limit of the pool, and not a lack of due runs, may be why there are not more,
+// again is when it is worth asking again, sooner when a run of the pool ends; otherwise it is 0. Claim returns ErrLeaseLost
+// when the incarnation's row is gone or expired. When it returns any other error the outcome is unknown: the caller
+// reconciles before it claims again.
+func (s *Store) Claim(ctx context.Context, inc *Incarnation, slots int) (claims []*Claim, again time.Duration, err error) {
 	sent := time.Now()
-	rows, err := s.db.Query(ctx, claimSQL, inc.ID, inc.Pool, inc.serving(), slots)
+	rows, err := s.db.Query(ctx, claimSQL, inc.ID, inc.Pool, inc.Types, slots)
 	if err != nil {
-		return nil, fmt.Errorf("claim runs of pool %q: %w", inc.Pool, typed(err))
+		return nil, 0, fmt.Errorf("claim runs of pool %q: %w", inc.Pool, typed(err))
 	}
-	claims, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*Claim, error) { return scanClaim(row, inc, sent) })
+	claims, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*Claim, error) { return scanClaim(row, inc, sent, &again) })
 	if err != nil {
-		return nil, fmt.Errorf("claim runs of pool %q: %w", inc.Pool, typed(err))
+		return nil, 0, fmt.Errorf("claim runs of pool %q: %w", inc.Pool, typed(err))
+	}
+	if again > 0 { // the last row says so and is no claim
+		claims = claims[:len(claims)-1]
 	}
 	inc.claimed(claims)
-	return claims, nil
+	return claims, again, nil
 }
 
 // scanClaim reads one row. The deadline counts from the moment the claim was sent, so that it is never late.
-func scanClaim(row pgx.CollectableRow, inc *Incarnation, sent time.Time) (*Claim, error) {
+func scanClaim(row pgx.CollectableRow, inc *Incarnation, sent time.Time, again *time.Duration) (*Claim, error) {
 	c := &Claim{Worker: inc.ID, Pool: inc.Pool}
 	var tenant, scope, triggerRef *string
-	var parent, lane, remaining *int64
+	var parent, lane, remaining, retry *int64
 	var maxAttempts *int
 	var tags, input []byte
 	err := row.Scan(&c.receipt, &c.RunID, &c.Token, &c.Type, &tenant, &scope, &c.Attempt, &maxAttempts, &c.LeaseLosses,
-		&parent, &c.Root, &c.TriggerSource, &triggerRef, &tags, &input, &remaining, &lane)
+		&parent, &c.Root, &c.TriggerSource, &triggerRef, &tags, &input, &remaining, &lane, &retry)
 	if err != nil {
 		return nil, err
+	}
+	if retry != nil {
+		*again = time.Duration(*retry) * time.Millisecond
 	}
 	c.Attempt++
 	c.Input = input

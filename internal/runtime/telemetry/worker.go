@@ -29,7 +29,8 @@ const (
 
 // Worker are the metrics of one worker process. Every one carries the label pool.
 type Worker struct {
-	// Claims counts claim statements by result: full (as many runs as asked for), partial, empty, error.
+	// Claims counts claim statements by result: full (as many runs as asked for), partial, empty, limited (a limit of the
+	// pool cut it), error.
 	Claims *prometheus.CounterVec
 	// Claimed counts runs that came back from claims and were handed to a handler.
 	Claimed prometheus.Counter

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,7 @@ type claimer struct {
 	busy      bool      // the last claim came back full; run owns it
 	freeSince time.Time // since when free slots gather; run owns it
 	shown     shown     // the job types that the worker's row names; run owns it
+	refused   int       // claims in a row that a limit left empty; run owns it
 	trouble   outage
 }
 
@@ -122,8 +124,11 @@ func (c *claimer) once(ctx context.Context) time.Duration {
 	}
 	for c.more && !pool.Hold && !c.stopped.Load() && !c.unsure.Load() {
 		n, gather := c.ask(pool.Concurrency)
-		if n == 0 || !c.claim(ctx, n) {
+		if n == 0 {
 			return min(gather, c.untilLook())
+		}
+		if pause := c.claim(ctx, n, pool.Poll()); pause > 0 {
+			return min(pause, c.untilLook())
 		}
 	}
 	return c.untilLook()
@@ -212,28 +217,45 @@ func (c *claimer) untilLook() time.Duration {
 	return time.Until(c.nextLook)
 }
 
-// claim claims up to n runs and hands them out; false when there is no use in going on at once.
-func (c *claimer) claim(ctx context.Context, n int) bool {
+// claim claims up to n runs and hands them out. When there is no use in going on at once, it says how long nothing else
+// will be.
+func (c *claimer) claim(ctx context.Context, n int, poll time.Duration) (pause time.Duration) {
 	c.turn.take()
 	defer c.turn.leave()
 	inc := c.present()
 	if c.stopped.Load() || !c.life.acts(inc.ID, time.Now()) {
-		return false
+		return forever
 	}
 	short, end := c.bounded(ctx)
 	defer context.AfterFunc(c.givenUp, end)()
-	claims, err := c.store.Claim(short, inc, n)
+	claims, again, err := c.store.Claim(short, inc, n)
 	end()
 	if err != nil {
 		c.claimFailed(ctx, err)
-		return false
+		return forever
 	}
 	c.trouble.over(ctx, c.log)
 	c.busy = len(claims) == n
-	c.more = c.busy
-	c.metrics.Claims.WithLabelValues(claimResult(len(claims), n)).Inc()
+	c.more = c.busy || again > 0
+	c.metrics.Claims.WithLabelValues(claimResult(len(claims), n, again)).Inc()
 	c.dispatch(ctx, inc, claims)
-	return true
+	return c.held(len(claims), again, poll)
+}
+
+// held is how long a limit of the pool makes the next claim wait, 0 when none does. A run that ends here makes it come
+// earlier. While others get what the limit allows, the wait grows up to a second, but not beyond the poll period unless
+// the limit itself says so: a crowd of workers must not ask all the time for what one of them gets.
+func (c *claimer) held(got int, again, poll time.Duration) time.Duration {
+	if got > 0 || again == 0 {
+		c.refused = 0
+	} else {
+		c.refused = min(c.refused+1, 10)
+	}
+	if again == 0 {
+		return 0
+	}
+	wait := max(again, min(again<<c.refused/2, poll, time.Second))
+	return wait + rand.N(wait/4+1)
 }
 
 // claimFailed handles a claim that may or may not have claimed. Its connection is closed, so no reply comes any more;
@@ -248,12 +270,14 @@ func (c *claimer) claimFailed(ctx context.Context, err error) {
 	c.unsure.Store(true)
 }
 
-func claimResult(got, asked int) string {
-	switch got {
-	case 0:
-		return "empty"
-	case asked:
+func claimResult(got, asked int, again time.Duration) string {
+	switch {
+	case got == asked:
 		return "full"
+	case again > 0:
+		return "limited"
+	case got == 0:
+		return "empty"
 	}
 	return "partial"
 }

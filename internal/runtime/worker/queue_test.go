@@ -54,6 +54,8 @@ type fakeQueue struct {
 	after      map[string]func(ctx context.Context) error
 	left       bool
 	longest    time.Duration
+	// limit, when there is one, says how many of the slots a claim may fill and when to ask again. It is called with mu held.
+	limit func(slots int) (int, time.Duration)
 }
 
 func newFakeQueue(t *testing.T, runs int) *fakeQueue {
@@ -133,10 +135,13 @@ func (q *fakeQueue) Serve(ctx context.Context, inc *jobs.Incarnation, types []st
 	return q.statement(ctx, "serve", func() error { return nil })
 }
 
-func (q *fakeQueue) Claim(ctx context.Context, inc *jobs.Incarnation, slots int) (claims []*jobs.Claim, err error) {
+func (q *fakeQueue) Claim(ctx context.Context, inc *jobs.Incarnation, slots int) (claims []*jobs.Claim, again time.Duration, err error) {
 	err = q.statement(ctx, "claim", func() error {
 		if _, there := q.workers[inc.ID]; !there {
 			return jobs.ErrLeaseLost
+		}
+		if q.limit != nil {
+			slots, again = q.limit(slots)
 		}
 		for id := int64(1); id <= int64(len(q.runs)) && len(claims) < slots; id++ {
 			if r := q.runs[id]; r.status == "pending" && slices.Contains(inc.Types, "test") {
@@ -148,9 +153,9 @@ func (q *fakeQueue) Claim(ctx context.Context, inc *jobs.Incarnation, slots int)
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return claims, nil
+	return claims, again, nil
 }
 
 func (q *fakeQueue) Settle(ctx context.Context, inc *jobs.Incarnation, batch []jobs.Settlement) (results []jobs.SettleResult, err error) {

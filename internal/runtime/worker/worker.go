@@ -27,7 +27,7 @@ type Store interface {
 	Register(ctx context.Context, info jobs.WorkerInfo) (*jobs.Incarnation, error)
 	Beat(ctx context.Context, conn *pgx.Conn, inc *jobs.Incarnation, p jobs.BeatParams) (jobs.BeatResult, error)
 	Serve(ctx context.Context, inc *jobs.Incarnation, types []string, build string) error
-	Claim(ctx context.Context, inc *jobs.Incarnation, slots int) ([]*jobs.Claim, error)
+	Claim(ctx context.Context, inc *jobs.Incarnation, slots int) (claims []*jobs.Claim, again time.Duration, err error)
 	Settle(ctx context.Context, inc *jobs.Incarnation, batch []jobs.Settlement) ([]jobs.SettleResult, error)
 	GiveBack(ctx context.Context, inc *jobs.Incarnation, claims ...*jobs.Claim) ([]jobs.SettleResult, error)
 	Reconcile(ctx context.Context, inc *jobs.Incarnation, held []jobs.Held) (int, error)

@@ -80,7 +80,7 @@ func (r *recorded) register() *jobs.Incarnation {
 
 func (r *recorded) claim(inc *jobs.Incarnation) *jobs.Claim {
 	r.t.Helper()
-	claims, err := r.store.Claim(r.t.Context(), inc, 1)
+	claims, _, err := r.store.Claim(r.t.Context(), inc, 1)
 	r.must(err)
 	if len(claims) != 1 {
 		r.t.Fatalf("claimed %d runs, want 1", len(claims))

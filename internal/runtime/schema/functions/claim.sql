@@ -1,12 +1,14 @@
 -- Claim (S3, S6, S7).
 
--- Takes up to p_slots due runs of the pool and types, in order. Everything hangs on the worker's row, locked in a
--- statement of its own: a claim that waited for the sweep takes nothing. Index ready_free, one ordered scan a type.
+-- Takes up to p_slots due runs of the pool and types, in order; by turns of tenants when the pool is fair. Everything hangs
+-- on the worker's row, locked in a statement of its own: a claim that waited for the sweep takes nothing. Index ready_free,
+-- one ordered scan a type. When a limit of the pool has cut the claim, a last row without a run (0) says so: retry_ms is
+-- when to ask again.
 CREATE OR REPLACE FUNCTION claim(p_worker bigint, p_pool text, p_types text[], p_slots integer)
 RETURNS TABLE (
   receipt bigint, run bigint, token bigint, job_type text, tenant text, scope text, attempts integer,
   max_attempts integer, lease_losses integer, parent bigint, root bigint, trigger_source text, trigger_ref text,
-  tags jsonb, input jsonb, remaining_ms bigint, lane bigint)
+  tags jsonb, input jsonb, remaining_ms bigint, lane bigint, retry_ms bigint)
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
@@ -17,21 +19,38 @@ AS $$
 #variable_conflict use_column
 DECLARE
   v_pod text;
+  v_max integer;
+  v_rate double precision;
+  v_fair boolean;
+  v_slots integer := p_slots;
+  v_free integer;
   v_laned bigint[] := '{}';
+  v_taken bigint[] := '{}';
+  v_more boolean := false;
+  v_retry bigint;
+  v_n integer;
 BEGIN
-  SELECT w.pod INTO v_pod
+  SELECT w.pod, g.max_running, g.starts_per_second, g.fair INTO v_pod, v_max, v_rate, v_fair
   FROM worker w
+  LEFT JOIN pool_gate g ON g.pool = p_pool
   WHERE w.id = p_worker AND w.expires_at > clock_timestamp()
-  FOR KEY SHARE;
+  FOR KEY SHARE OF w;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'worker % has no lease any more, or one that has run out', p_worker USING ERRCODE = 'SL001';
   END IF;
-  IF EXISTS (
-    SELECT FROM unnest(p_types) AS t (name)
-    CROSS JOIN LATERAL (
-      SELECT FROM ready r WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NOT NULL LIMIT 1) AS x)
-  THEN
-    v_laned := admit(p_pool, p_types, p_slots);
+  IF v_max > 0 OR v_rate > 0 THEN
+    SELECT o.slots, o.retry_ms INTO v_slots, v_retry FROM gate_open(p_pool, p_slots) AS o;
+  END IF;
+  IF v_slots < 1 THEN
+    v_free := 0;
+  ELSIF v_fair THEN
+    SELECT f.ids, f.laned, f.more INTO v_taken, v_laned, v_more FROM fair_take(p_pool, p_types, v_slots) AS f;
+    v_free := 0;
+  ELSE
+    IF ready_has_lanes(p_pool, p_types) THEN
+      v_laned := admit(p_pool, p_types, v_slots, NULL);
+    END IF;
+    v_free := v_slots - cardinality(v_laned);
   END IF;
 
   RETURN QUERY
@@ -43,11 +62,11 @@ BEGIN
       FROM ready r
       WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NULL
       ORDER BY r.vstart, r.id
-      LIMIT p_slots - cardinality(v_laned)
+      LIMIT v_free
       FOR UPDATE SKIP LOCKED
     ) AS x
     ORDER BY x.vstart, x.id
-    LIMIT p_slots - cardinality(v_laned)
+    LIMIT v_free
   ),
   d AS (
     DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT tid FROM c)) RETURNING id
@@ -59,7 +78,7 @@ BEGIN
     -- The guard keeps a stray side row from stealing a live claim.
     UPDATE run r
     SET status = 'running', claimed_by = p_worker, claimed_at = clock_timestamp(), claim_token = r.claim_token + 1, spare = NULL
-    WHERE r.id = ANY (ARRAY(SELECT id FROM d UNION ALL SELECT id FROM dl)) AND r.status = 'pending'
+    WHERE r.id = ANY (ARRAY(SELECT id FROM d UNION ALL SELECT id FROM dl) || v_taken) AND r.status = 'pending'
     RETURNING r.id, r.claim_token, r.job_type, r.tenant, r.scope, r.attempts, r.max_attempts, r.lease_losses, r.parent, r.root,
               r.trigger_source, r.trigger_ref, r.tags, r.input, r.deadline_at, r.lane
   ),
@@ -76,6 +95,18 @@ BEGIN
   )
   SELECT (SELECT id FROM x), u.id, u.claim_token, u.job_type, u.tenant, u.scope, u.attempts, u.max_attempts,
          u.lease_losses, u.parent, u.root, u.trigger_source, u.trigger_ref, u.tags, u.input,
-         (extract(epoch FROM u.deadline_at - clock_timestamp()) * 1000)::bigint, u.lane
+         (extract(epoch FROM u.deadline_at - clock_timestamp()) * 1000)::bigint, u.lane, NULL::bigint
   FROM u;
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  IF v_rate > 0 AND v_n > 0 THEN
+    PERFORM gate_spend(p_pool, v_n);
+  END IF;
+  -- Slots that a limit left are no news when there was nothing for them.
+  IF v_n < v_slots THEN
+    v_retry := CASE WHEN v_more THEN 1 END;
+  END IF;
+  IF v_retry IS NOT NULL THEN
+    RETURN QUERY SELECT 0::bigint, 0::bigint, 0::bigint, '', NULL::text, NULL::text, 0, NULL::integer, 0, NULL::bigint, 0::bigint, '',
+                        NULL::text, NULL::jsonb, NULL::jsonb, NULL::bigint, NULL::bigint, v_retry;
+  END IF;
 END $$;

@@ -65,8 +65,10 @@ BEGIN
         RETURNING id, pool, job_type, vstart, lane
       ),
       i AS (
-        INSERT INTO ready (id, pool, job_type, vstart, lane)
-        SELECT id, pool, job_type, vstart, lane FROM d
+        INSERT INTO ready (id, pool, job_type, vstart, lane, tenant)
+        SELECT id, pool, job_type, vstart, lane,
+               (SELECT coalesce(r.tenant, '') FROM pool_gate g JOIN run r ON r.id = d.id WHERE g.pool = d.pool AND g.fair)
+        FROM d
         ON CONFLICT DO NOTHING
         RETURNING id
       )
@@ -79,10 +81,27 @@ BEGIN
   RETURN v_pools;
 END $$;
 
+-- Whether runs with a lane are ready. Index ready_laned.
+CREATE OR REPLACE FUNCTION ready_has_lanes(p_pool text, p_types text[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM unnest(p_types) AS t (name)
+    CROSS JOIN LATERAL (
+      SELECT FROM ready r WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NOT NULL LIMIT 1) AS x);
+END $$;
+
 -- Decides which runs with a lane a claim takes, and returns their ids; their lanes and ready rows are then locked. The
 -- lanes among the first rows in claim order are locked as far as nobody else holds them. Of each, the first free rows up
--- to the lane's room may go, and any row whose own hold was kept for it. What does not fit moves to blocked.
-CREATE OR REPLACE FUNCTION admit(p_pool text, p_types text[], p_slots integer) RETURNS bigint[]
+-- to the lane's room may go, and any row whose own hold was kept for it. What does not fit moves to blocked. With
+-- p_tenants not NULL claim order is by turns: the first row of each of these tenants, then the second, and so on.
+CREATE OR REPLACE FUNCTION admit(p_pool text, p_types text[], p_slots integer, p_tenants text[]) RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
@@ -95,25 +114,51 @@ DECLARE
   v_lanes bigint[];
   v_ids bigint[];
   v_pools text[];
+  v_vstarts timestamptz[];
+  v_owners text[];
+  v_quota integer := greatest(p_slots / greatest(cardinality(p_tenants), 1), 1);
 BEGIN
   -- A few rows more than the slots, so that lanes which somebody else holds do not hide those behind them.
-  SELECT array_agg(DISTINCT c.lane ORDER BY c.lane) INTO v_lanes
-  FROM (
-    SELECT x.lane
-    FROM unnest(p_types) AS t (name)
-    CROSS JOIN LATERAL (
-      (SELECT r.vstart, r.id, r.lane FROM ready r
-       WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NULL
-       ORDER BY r.vstart, r.id LIMIT p_slots)
+  IF p_tenants IS NULL THEN
+    SELECT array_agg(DISTINCT c.lane ORDER BY c.lane) INTO v_lanes
+    FROM (
+      SELECT x.lane
+      FROM unnest(p_types) AS t (name)
+      CROSS JOIN LATERAL (
+        (SELECT r.vstart, r.id, r.lane FROM ready r
+         WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NULL
+         ORDER BY r.vstart, r.id LIMIT p_slots)
+        UNION ALL
+        (SELECT r.vstart, r.id, r.lane FROM ready r
+         WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NOT NULL
+         ORDER BY r.vstart, r.id LIMIT p_slots + 64)
+      ) AS x
+      ORDER BY x.vstart, x.id
+      LIMIT p_slots + 64
+    ) AS c
+    WHERE c.lane IS NOT NULL;
+  ELSE
+    SELECT array_agg(DISTINCT c.lane ORDER BY c.lane) INTO v_lanes
+    FROM (
+      SELECT x.lane
+      FROM unnest(p_types) AS t (name)
+      CROSS JOIN unnest(p_tenants) AS n (tenant)
+      CROSS JOIN LATERAL (
+        SELECT r.lane FROM ready r
+        WHERE r.pool = p_pool AND r.job_type = t.name AND r.tenant = n.tenant AND r.lane IS NOT NULL
+        ORDER BY r.vstart, r.id LIMIT v_quota + 8
+      ) AS x
       UNION ALL
-      (SELECT r.vstart, r.id, r.lane FROM ready r
-       WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NOT NULL
-       ORDER BY r.vstart, r.id LIMIT p_slots + 64)
-    ) AS x
-    ORDER BY x.vstart, x.id
-    LIMIT p_slots + 64
-  ) AS c
-  WHERE c.lane IS NOT NULL;
+      SELECT x.lane
+      FROM unnest(p_types) AS t (name)
+      CROSS JOIN LATERAL (
+        SELECT r.lane, r.tenant FROM ready r
+        WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NOT NULL
+        ORDER BY r.vstart, r.id LIMIT v_quota + 64
+      ) AS x
+      WHERE x.tenant IS NULL
+    ) AS c;
+  END IF;
   IF v_lanes IS NULL THEN
     RETURN '{}';
   END IF;
@@ -169,20 +214,20 @@ BEGIN
     WHERE l.id = ANY (v_lanes)
   ),
   kept AS MATERIALIZED (
-    SELECT r.id, r.vstart
+    SELECT r.id, r.vstart, r.tenant
     FROM lane_hold h
     JOIN ready r ON r.id = h.run
     WHERE h.lane = ANY (v_lanes) AND h.worker IS NULL AND r.pool = p_pool AND r.job_type = ANY (p_types)
     FOR UPDATE OF r SKIP LOCKED
   ),
   free AS MATERIALIZED (
-    SELECT f.id, f.vstart
+    SELECT f.id, f.vstart, f.tenant
     FROM room
     CROSS JOIN LATERAL (
-      SELECT y.id, y.vstart
+      SELECT y.id, y.vstart, y.tenant
       FROM unnest(p_types) AS t (name)
       CROSS JOIN LATERAL (
-        SELECT r.id, r.vstart
+        SELECT r.id, r.vstart, r.tenant
         FROM ready r
         WHERE r.lane = room.id AND r.pool = p_pool AND r.job_type = t.name
           AND NOT EXISTS (SELECT FROM lane_hold h WHERE h.run = r.id)
@@ -194,26 +239,55 @@ BEGIN
       LIMIT room.n
     ) AS f
   ),
-  unlaned AS MATERIALIZED (
-    SELECT x.id, x.vstart
-    FROM unnest(p_types) AS t (name)
-    CROSS JOIN LATERAL (
-      SELECT r.id, r.vstart
-      FROM ready r
-      WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NULL
-      ORDER BY r.vstart, r.id
-      LIMIT p_slots
-    ) AS x
+  laned AS MATERIALIZED (
+    SELECT id, vstart, tenant FROM kept UNION ALL SELECT id, vstart, tenant FROM free
   )
-  SELECT coalesce(array_agg(m.id) FILTER (WHERE m.laned), '{}') INTO v_ids
-  FROM (
-    SELECT id, laned
-    FROM (SELECT id, vstart, true AS laned FROM kept
-          UNION ALL SELECT id, vstart, true FROM free
-          UNION ALL SELECT id, vstart, false FROM unlaned) AS u
-    ORDER BY vstart, id
-    LIMIT p_slots
-  ) AS m;
+  SELECT coalesce(array_agg(id), '{}'), array_agg(vstart), array_agg(tenant) INTO v_ids, v_vstarts, v_owners FROM laned;
+  IF p_tenants IS NULL THEN
+    WITH unlaned AS MATERIALIZED (
+      SELECT x.id, x.vstart
+      FROM unnest(p_types) AS t (name)
+      CROSS JOIN LATERAL (
+        SELECT r.id, r.vstart
+        FROM ready r
+        WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NULL
+        ORDER BY r.vstart, r.id
+        LIMIT p_slots
+      ) AS x
+    )
+    SELECT coalesce(array_agg(m.id) FILTER (WHERE m.laned), '{}') INTO v_ids
+    FROM (
+      SELECT id, laned
+      FROM (SELECT id, vstart, true AS laned FROM unnest(v_ids, v_vstarts) AS l (id, vstart)
+            UNION ALL SELECT id, vstart, false FROM unlaned) AS u
+      ORDER BY vstart, id
+      LIMIT p_slots
+    ) AS m;
+  ELSE
+    WITH unlaned AS MATERIALIZED (
+      SELECT x.id, x.vstart, n.tenant
+      FROM unnest(p_types) AS t (name)
+      CROSS JOIN unnest(p_tenants) AS n (tenant)
+      CROSS JOIN LATERAL (
+        SELECT r.id, r.vstart
+        FROM ready r
+        WHERE r.pool = p_pool AND r.job_type = t.name AND r.tenant = n.tenant AND r.lane IS NULL
+        ORDER BY r.vstart, r.id
+        LIMIT v_quota
+      ) AS x
+    )
+    SELECT coalesce(array_agg(m.id) FILTER (WHERE m.laned), '{}') INTO v_ids
+    FROM (
+      SELECT id, laned
+      FROM (
+        SELECT id, laned, vstart, row_number() OVER (PARTITION BY tenant ORDER BY vstart, id) AS turn
+        FROM (SELECT id, vstart, tenant, true AS laned FROM unnest(v_ids, v_vstarts, v_owners) AS l (id, vstart, tenant)
+              UNION ALL SELECT id, vstart, tenant, false FROM unlaned) AS u
+      ) AS o
+      ORDER BY turn, vstart, id
+      LIMIT p_slots
+    ) AS m;
+  END IF;
 
   -- Full lanes: their other rows wait elsewhere, where they cost a claim nothing.
   WITH room AS MATERIALIZED (

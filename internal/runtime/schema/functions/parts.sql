@@ -23,13 +23,16 @@ AS $$
   SELECT ('x' || encode(substr(sha256(convert_to(jsonb_build_array(p_tenant, p_namespace, p_key)::text, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint
 $$;
 
--- One notification a transaction and pool: PostgreSQL folds equal ones.
+-- One notification a transaction and pool: PostgreSQL folds equal ones. None for a pool that polls: nobody listens, and
+-- transactions that notify commit one after the other.
 CREATE OR REPLACE FUNCTION wake(p_pools text[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 AS $$
 BEGIN
-  PERFORM pg_notify(current_schema() || '_wake', d.p) FROM (SELECT DISTINCT p FROM unnest(p_pools) AS p) AS d;
+  PERFORM pg_notify(current_schema() || '_wake', d.p)
+  FROM (SELECT DISTINCT p FROM unnest(p_pools) AS p) AS d
+  WHERE NOT EXISTS (SELECT FROM pool x WHERE x.name = d.p AND x.tuning ->> 'wakeMode' = 'Poll');
 END $$;
 
 -- Bounds how long the caller's transaction may idle while it holds a run's row: a third of the lease, at most a minute,
