@@ -1,0 +1,170 @@
+//go:build chaos
+
+package chaos_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/syncline-dev/syncline/internal/runtime/spec"
+	"github.com/syncline-dev/syncline/test/chaos/history"
+)
+
+// plan is which episodes to play.
+type plan struct {
+	first, last uint64
+	until       time.Time // zero: to the last
+}
+
+// planned reads SEEDS (a..b, or how many from a random one on) or else CHAOS_SECONDS, how long to go on with new ones.
+func planned(t *testing.T) plan {
+	t.Helper()
+	first := uint64(time.Now().Unix() % 1_000_000)
+	number := func(text string) uint64 {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil {
+			t.Fatalf("%q is no number: SEEDS is a..b or a count, CHAOS_SECONDS a count", text)
+		}
+		return n
+	}
+	if seeds := os.Getenv("SEEDS"); seeds != "" {
+		if a, b, isRange := strings.Cut(seeds, ".."); isRange {
+			return plan{first: number(a), last: number(b)}
+		}
+		return plan{first: first, last: first + number(seeds) - 1}
+	}
+	seconds := uint64(60)
+	if text := os.Getenv("CHAOS_SECONDS"); text != "" {
+		seconds = number(text)
+	}
+	return plan{first: first, last: 1 << 40, until: time.Now().Add(time.Duration(seconds) * time.Second)}
+}
+
+// TestEpisodes plays short episodes, each with the faults of its seed, on two servers whose clocks are wrong by hours in
+// either direction.
+func TestEpisodes(t *testing.T) {
+	p := planned(t)
+	t.Logf("seeds from %d on", p.first)
+	next := atomic.Uint64{}
+	next.Store(p.first)
+	var servers []*server
+	for _, skew := range []time.Duration{-5 * time.Hour, 7 * time.Hour} {
+		servers = append(servers, newServer(t, skew))
+	}
+	var all sync.WaitGroup
+	for _, s := range servers {
+		all.Go(func() {
+			for !t.Failed() && (p.until.IsZero() || time.Now().Before(p.until)) {
+				seed := next.Add(1) - 1
+				if seed > p.last {
+					return
+				}
+				t.Run(fmt.Sprint(seed), func(t *testing.T) { play(t, s, seed) })
+			}
+		})
+	}
+	all.Wait()
+}
+
+// play plays one episode and judges it.
+func play(t *testing.T, s *server, seed uint64) {
+	began := time.Now()
+	w := newWorld(t, s)
+	random := func(actor uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, actor)) }
+	f := newFleet(w, random(1), 3)
+	ctx, end := context.WithTimeout(t.Context(), 3*time.Second+time.Duration(random(2).Int64N(5000))*time.Millisecond)
+	defer end()
+	var actors sync.WaitGroup
+	for i := range uint64(2) {
+		actors.Go(func() { (&caller{world: w, rnd: random(10 + i)}).run(ctx) })
+	}
+	actors.Go(func() { f.trouble(ctx) })
+	actors.Wait()
+	f.refill()
+	w.note("nothing disturbs any more")
+	w.retune(context.Background(), func(*spec.Pool) {})
+	j := w.judge(patience)
+	w.verdict(&j, w.stop())
+	report.episode(seed, j, time.Since(began))
+	if t.Failed() {
+		t.Logf("the same schedule again: SEEDS=%d..%d hack/chaos.sh", seed, seed)
+	}
+}
+
+// trouble lets faults happen until ctx ends: those of the server beside those of processes.
+func (f *fleet) trouble(ctx context.Context) {
+	other := &fleet{world: f.world, rnd: rand.New(rand.NewPCG(f.rnd.Uint64(), 3)), slots: f.slots}
+	var both sync.WaitGroup
+	defer both.Wait()
+	both.Go(func() {
+		for wait(ctx, other.millis(100, 2500)) == nil {
+			fault := serverFaults[other.rnd.IntN(len(serverFaults))]
+			report.fault(fault.name)
+			fault.do(other, ctx)
+		}
+	})
+	for wait(ctx, f.millis(100, 1200)) == nil {
+		fault := processFaults[f.rnd.IntN(len(processFaults))]
+		report.fault(fault.name)
+		fault.do(f, ctx)
+	}
+}
+
+// judge lets everything end and reads the evidence.
+func (w *world) judge(within time.Duration) judgement {
+	if !w.settle(within) {
+		w.note("not everything has ended")
+	}
+	e, err := w.evidence()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	j := judgement{evidence: &e}
+	if j.violations, err = history.Check(e); err != nil {
+		w.t.Fatal(err)
+	}
+	if n := w.deadlocks(); n > 0 {
+		j.violations = append(j.violations, history.Violation{Invariant: history.NoDeadlock, At: e.End, Detail: fmt.Sprintf("the server resolved %d", n)})
+	}
+	return j
+}
+
+// judgement is what was found wrong with an episode.
+type judgement struct {
+	evidence   *history.Evidence
+	violations []history.Violation
+	problems   []string
+}
+
+func (j *judgement) faults() int { return len(j.violations) + len(j.problems) }
+
+// verdict fails the test for what was found, with everything that is known.
+func (w *world) verdict(j *judgement, problems []string) {
+	w.t.Helper()
+	j.problems = append(append(j.problems, problems...), relation(*j.evidence)...)
+	if j.faults() == 0 {
+		return
+	}
+	for _, v := range j.violations {
+		w.t.Errorf("%v", v)
+	}
+	for _, p := range j.problems {
+		w.t.Errorf("%s", p)
+	}
+	told := map[int64]bool{}
+	for _, v := range j.violations {
+		if v.Run != 0 && !told[v.Run] && len(told) < 3 {
+			told[v.Run] = true
+			w.t.Logf("run %d:\n%s", v.Run, j.evidence.Story(v.Run))
+		}
+	}
+	w.t.Log(w.story())
+}

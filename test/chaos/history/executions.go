@@ -1,0 +1,155 @@
+package history
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// execution is what a process noted about one claim.
+type execution struct {
+	process string
+	worker  int64
+	times   int
+	began   time.Duration
+	stopped time.Duration // 0: it never said so
+}
+
+func executions(marks []Mark) map[claim]*execution {
+	all := map[claim]*execution{}
+	for _, m := range marks {
+		if m.Event != Began && m.Event != Stopped {
+			continue
+		}
+		key := claim{m.Run, m.Token}
+		x := all[key]
+		if x == nil {
+			x = &execution{process: m.Process, worker: m.Worker}
+			all[key] = x
+		}
+		if m.Event == Stopped {
+			x.stopped = m.At
+			continue
+		}
+		x.began = m.At
+		x.times++
+	}
+	return all
+}
+
+// end is when a handler stopped, at the latest with its process.
+func (x *execution) end(e *Evidence) time.Duration {
+	if x.stopped != 0 {
+		return x.stopped
+	}
+	return e.died(x.process)
+}
+
+// executions wants every execution to be one of a committed claim, and every claim that was given up by its own process
+// to have no handler any more.
+func (c *checker) executions() {
+	for key, x := range c.marks {
+		k := c.claims[key]
+		switch {
+		case x.times > 1:
+			c.blame(HandedOut, key.run, x.began, "token %d was handed out %d times", key.token, x.times)
+		case k == nil:
+			c.blame(HandedOut, key.run, x.began, "%s executed it under token %d, which was never claimed", x.process, key.token)
+		case k.from > x.began+tolerance:
+			c.blame(HandedOut, key.run, x.began, "%s executed it under token %d %v before the claim was committed", x.process, key.token, k.from-x.began)
+		case k.left != 0 && !k.swept && !k.overdue && !k.byItself && x.end(c.Evidence) > k.written+tolerance:
+			c.blame(StillExecutes, key.run, k.written, "token %d was settled while its handler executes in %s", key.token, x.process)
+		}
+	}
+}
+
+// lateEffects wants no effect outside the database after a newer claim's handler began, of processes that were awake.
+func (c *checker) lateEffects() {
+	for _, m := range c.Marks {
+		if m.Event != Acted {
+			continue
+		}
+		for key, x := range c.marks {
+			if key.run == m.Run && key.token > m.Token && x.began < m.At && !c.frozen(m.Process, m.At) {
+				c.blame(NoLateEffect, m.Run, m.At, "%s acted under token %d, %v after token %d began in %s",
+					m.Process, m.Token, m.At-x.began, key.token, x.process)
+			}
+		}
+	}
+}
+
+// lanesInUse wants no more handlers of a lane at once than its limit: a hold belongs to a claim until its handler has
+// stopped, or its lease was lost.
+func (c *checker) lanesInUse() {
+	type edge struct {
+		at    time.Duration
+		count int
+		key   claim
+	}
+	edges := map[int64][]edge{}
+	for key, x := range c.marks {
+		k := c.claims[key]
+		if k == nil || k.lane == 0 {
+			continue
+		}
+		end := x.end(c.Evidence)
+		if k.swept {
+			end = min(end, k.left)
+		}
+		if w := c.workers[k.worker]; w != nil && w.removed != 0 { // a sweep frees holds of completed runs too
+			end = min(end, w.removed)
+		}
+		edges[k.lane] = append(edges[k.lane], edge{x.began, 1, key}, edge{max(end-tolerance, x.began), -1, key})
+	}
+	for lane, all := range edges {
+		slices.SortFunc(all, func(a, b edge) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.count, b.count)) })
+		n := 0
+		for _, e := range all {
+			if n += e.count; e.count > 0 && int64(n) > c.lanes[lane] {
+				c.blame(LaneLimit, e.key.run, e.at, "%d handlers of its lane execute, the limit is %d", n, c.lanes[lane])
+			}
+		}
+	}
+}
+
+// recoveries wants runs to leave an ended lease within the bound, counted while somebody could look after them.
+func (c *checker) recoveries() {
+	for key, k := range c.claims {
+		w := c.workers[k.worker]
+		if w == nil {
+			continue
+		}
+		left := k.left
+		if left == 0 {
+			left = c.End
+		}
+		expired := w.lease(left)
+		if expired >= left {
+			continue
+		}
+		if waited := c.attended(expired, left); waited > c.Bound {
+			c.blame(RecoveredInTime, key.run, left, "token %d stood %v under a lease that had ended, want at most %v",
+				key.token, waited.Round(time.Millisecond), c.Bound)
+		}
+	}
+}
+
+// final checks how everything stands at the end.
+func (c *checker) final() {
+	for _, id := range c.Started {
+		if r := c.runs[id]; r == nil || r.row == nil {
+			c.blame(NoRunLost, id, c.End, "its start was acknowledged and it is not there")
+		}
+	}
+	for id, r := range c.runs {
+		if r.row != nil && !r.row.ended() {
+			c.blame(EveryRunEnds, id, c.End, "it is %s and stands in %v", r.row.Status, r.places)
+		}
+	}
+	for id, h := range c.holds {
+		c.blame(EveryRunEnds, id, c.End, "its hold of lane %d is left", h.Lane)
+	}
+	for _, receipt := range c.receipts {
+		c.blame(EveryRunEnds, receipt.IDs[0], c.End, "receipt %d is left", receipt.ID)
+	}
+}
