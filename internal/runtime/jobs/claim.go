@@ -44,6 +44,10 @@ type Claim struct {
 	receipt   int64
 	confirmed bool // by the incarnation's mutex: its settle was answered
 	owned     atomic.Bool
+
+	access *access    // what its steps reach the database with; nil when no Store handed the claim out
+	config TypeConfig // set before the handler starts
+	memos  memos
 }
 
 // CompletionAsked reports whether the handler has called Complete. From then on the worker may not settle the run as
@@ -53,9 +57,10 @@ func (c *Claim) CompletionAsked() bool { return c.owned.Load() }
 // Handler executes runs of one job type.
 type Handler interface {
 	// Handle executes one claim. The context ends with the claim; context.Cause is then ErrLeaseLost, ErrDraining,
-	// ErrDeadline or a *CancelRequested. The output is stored with the run; nil is stored as SQL null.
-	// The kinds of error a handler may return are Permanent, RetryAfter, Snooze, GiveBack and *CancelRequested, which ends
-	// the run as cancelled; any other error is retried by the type's policy.
+	// ErrDeadline, ErrTimeout or a *CancelRequested. The output is stored with the run; nil is stored as SQL null.
+	// The kinds of error a handler may return are Permanent, RetryAfter, Snooze, GiveBack, *CancelRequested, which ends
+	// the run as cancelled, and what WaitSignal, Await and Sleep return to park the run; any other error is retried by the
+	// type's policy, which may know its code (WithCode).
 	Handle(ctx context.Context, c *Claim) (output json.RawMessage, err error)
 }
 

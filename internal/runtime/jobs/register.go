@@ -43,7 +43,7 @@ SET build = excluded.build, last_seen = excluded.last_seen`
 // Register begins an incarnation: it inserts the worker's row, and the pool's with the default tuning when nobody has
 // declared the pool.
 func (s *Store) Register(ctx context.Context, info WorkerInfo) (*Incarnation, error) {
-	inc := &Incarnation{Pool: info.Pool, Types: info.Types, receipts: map[int64]int{}}
+	inc := &Incarnation{Pool: info.Pool, Types: info.Types, receipts: map[int64]int{}, access: s.lend(info.Build)}
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error { return register(ctx, tx, info, inc) })
 	if err != nil {
 		return nil, fmt.Errorf("register worker of pool %q: %w", info.Pool, typed(err))

@@ -14,7 +14,7 @@ import (
 // settleSQL returns the exceptions only: a run that it does not name was settled by this call.
 const settleSQL = `
 SELECT run, token, result
-FROM settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+FROM settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
 
 // Settle writes how claims ended, in one statement for the whole batch, and answers for each. A row that a handler's
 // transaction still holds is tried again alone, up to the connection's lock timeout, once in a call. An output that the
@@ -35,7 +35,28 @@ func (s *Store) Settle(ctx context.Context, inc *Incarnation, batch []Settlement
 			break // One lock timeout a call: the next settle meets the others.
 		}
 	}
+	s.lookAgain(ctx, batch, results)
 	return results, nil
+}
+
+const lookAgainSQL = `SELECT look_again($1)`
+
+// lookAgain finds, after the commit, what parents and children that settled at the same time could not see of each other.
+// What it misses, because it failed or its process died, the sweep finds.
+func (s *Store) lookAgain(ctx context.Context, batch []Settlement, results []SettleResult) {
+	var waiting []int64
+	for i, one := range batch {
+		switch {
+		case results[i] == Busy || results[i] == Lost:
+		case one.Outcome == Parked:
+			waiting = append(waiting, one.Claim.RunID)
+		case one.Claim.Parent != 0 && one.ends() && !slices.Contains(waiting, one.Claim.Parent):
+			waiting = append(waiting, one.Claim.Parent)
+		}
+	}
+	if waiting != nil {
+		_, _ = s.db.Exec(ctx, lookAgainSQL, waiting)
+	}
 }
 
 // GiveBack returns claims whose handlers have stopped, or never started, without spending an attempt.
@@ -84,13 +105,13 @@ func isData(err error) bool {
 
 // unstorable is the settlement of a run whose output the database refused.
 func unstorable(s Settlement, err error) Settlement {
-	return Settlement{Claim: s.Claim, Outcome: Failed, Code: "invalid_output", Message: clean("output cannot be stored: " + err.Error())}
+	return Settlement{Claim: s.Claim, Outcome: Failed, Code: codeInvalidOutput, Message: clean("output cannot be stored: " + err.Error())}
 }
 
 func (s *Store) write(ctx context.Context, inc *Incarnation, batch []Settlement, wait bool) ([]SettleResult, error) {
 	args := newSettleArgs(inc, batch)
 	rows, err := s.db.Query(ctx, settleSQL, inc.ID, args.runs, args.tokens, args.outcomes, args.outputs, args.codes,
-		args.messages, args.delays, args.keep, args.lanes, args.receipts, wait)
+		args.messages, args.delays, args.keep, args.lanes, args.receipts, wait, args.parented)
 	if err != nil {
 		return nil, err
 	}
@@ -106,19 +127,23 @@ func (s *Store) write(ctx context.Context, inc *Incarnation, batch []Settlement,
 // ones, which the function settles by its short way.
 type settleArgs struct {
 	runs, tokens, delays, lanes, receipts []int64
+	parented                              []int64
 	outcomes, codes, messages             []string
 	outputs                               []*string
 	keep                                  []bool
 }
 
 func newSettleArgs(inc *Incarnation, batch []Settlement) settleArgs {
-	a := settleArgs{receipts: inc.closing(batch)}
+	a := settleArgs{receipts: inc.closing(batch), parented: []int64{}}
 	plain := !slices.ContainsFunc(batch, func(s Settlement) bool { return s.Outcome != Completed })
 	for _, s := range batch {
 		a.runs, a.tokens = append(a.runs, s.Claim.RunID), append(a.tokens, s.Claim.Token)
 		a.outputs = append(a.outputs, output(s))
 		if s.Claim.lane != 0 && !slices.Contains(a.lanes, s.Claim.lane) {
 			a.lanes = append(a.lanes, s.Claim.lane)
+		}
+		if s.Claim.Parent != 0 && (s.Outcome == Completed || s.Claim.CompletionAsked()) {
+			a.parented = append(a.parented, s.Claim.RunID)
 		}
 		if !plain {
 			a.outcomes, a.codes = append(a.outcomes, string(s.Outcome)), append(a.codes, s.Code)
@@ -129,8 +154,12 @@ func newSettleArgs(inc *Incarnation, batch []Settlement) settleArgs {
 	return a
 }
 
+// output is the output of a completed run, or what a parked one waits for.
 func output(s Settlement) *string {
-	if s.Output == nil || s.Outcome != Completed {
+	switch {
+	case s.Outcome == Parked:
+		return new(s.Wait.document())
+	case s.Output == nil || s.Outcome != Completed:
 		return nil
 	}
 	return new(string(s.Output))

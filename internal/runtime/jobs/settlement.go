@@ -25,8 +25,10 @@ const (
 	GivenBack Outcome = "given_back"
 	// Cancelled ends the run because somebody asked.
 	Cancelled Outcome = "cancelled"
-	// TimedOut ends the run because its deadline has passed.
+	// TimedOut ends the run because its deadline has passed, or its last attempt took too long.
 	TimedOut Outcome = "timed_out"
+	// Parked makes the run wait, without a slot and without spending an attempt, until what it waits for is there.
+	Parked Outcome = "parked"
 )
 
 // Settlement is what a worker writes about a claim whose handler has stopped.
@@ -38,10 +40,22 @@ type Settlement struct {
 	// Code and Message are stored with every other outcome.
 	Code    string
 	Message string
-	// Delay puts a run that goes back off; 0 makes it due at once.
+	// Delay puts a run that goes back off; 0 makes it due at once. A parked run waits no longer than Delay, if it is not 0.
 	Delay time.Duration
-	// KeepLane keeps the lane of a run that is retried or snoozed.
+	// Wait is what a parked run waits for.
+	Wait Wait
+	// KeepLane keeps the lane of a run that is retried, snoozed or parked.
 	KeepLane bool
+}
+
+// ends reports a settlement after which the run has ended.
+func (s Settlement) ends() bool {
+	switch s.Outcome {
+	case Completed, Failed, Cancelled, TimedOut:
+		return true
+	case Retried, Snoozed, GivenBack, Parked:
+	}
+	return s.Claim.CompletionAsked()
 }
 
 // SettleResult is the database's answer about one settlement.
@@ -74,24 +88,37 @@ func (t TypeConfig) Settle(c *Claim, output json.RawMessage, err, cause error) S
 		err = errors.New("complete was called, but its transaction was not committed")
 	}
 	if err == nil {
+		if err = t.storable(output); err == nil {
+			return s
+		}
+		cause = nil // what was returned cannot be stored, however often it is returned
+	}
+	s.Output, s.Message = nil, t.Message(err.Error())
+	if t.parked(&s, err, cause) || stopped(&s, cause) {
 		return s
 	}
-	s.Output, s.Message = nil, clean(err.Error())
-	if stopped(&s, cause) {
-		return s
-	}
-	t.failed(&s, err)
+	t.failed(&s, err, errors.Is(cause, ErrTimeout))
 	return s
 }
 
-// stopped settles a run whose context had ended, unless the end was not the worker's doing.
+// parked settles a run whose handler waits for something. A run that is to end is not parked.
+func (t TypeConfig) parked(s *Settlement, err, cause error) bool {
+	park, ok := errors.AsType[*parkError](err)
+	if _, asked := errors.AsType[*CancelRequested](cause); !ok || asked || errors.Is(cause, ErrDeadline) {
+		return false
+	}
+	s.Outcome, s.Code, s.Wait, s.Delay, s.KeepLane = Parked, "parked", park.wait, park.delay, !t.ReleaseLaneOnRetry
+	return true
+}
+
+// stopped settles a run whose context had ended, unless the end was its attempt's or not the worker's doing.
 func stopped(s *Settlement, cause error) bool {
 	request, asked := errors.AsType[*CancelRequested](cause)
 	switch {
 	case errors.Is(cause, ErrDraining), errors.Is(cause, ErrLeaseLost):
 		s.Outcome, s.Code, s.Message = GivenBack, "stopped", clean(cause.Error())
 	case errors.Is(cause, ErrDeadline):
-		s.Outcome, s.Code = TimedOut, "deadline"
+		s.Outcome, s.Code = TimedOut, codeDeadline
 	case asked:
 		s.Outcome, s.Code, s.Message = Cancelled, "cancelled", clean(request.Error())
 	default:
@@ -100,27 +127,26 @@ func stopped(s *Settlement, cause error) bool {
 	return true
 }
 
-// failed settles a run whose handler returned an error of its own.
-func (t TypeConfig) failed(s *Settlement, err error) {
-	s.KeepLane = !t.ReleaseLaneOnRetry
+// failed settles a run whose handler returned an error of its own, or one because its attempt had timed out.
+func (t TypeConfig) failed(s *Settlement, err error, timedOut bool) {
 	if snooze, ok := errors.AsType[*snoozeError](err); ok {
-		s.Outcome, s.Code, s.Delay = Snoozed, "snoozed", snooze.after
+		s.Outcome, s.Code, s.Delay, s.KeepLane = Snoozed, "snoozed", snooze.after, !t.ReleaseLaneOnRetry
 		return
 	}
 	if _, ok := errors.AsType[*giveBackError](err); ok {
-		s.Outcome, s.Code, s.Delay, s.KeepLane = GivenBack, "given_back", GiveBackDelay, false
+		s.Outcome, s.Code, s.Delay = GivenBack, "given_back", GiveBackDelay
 		return
 	}
 	if request, ok := errors.AsType[*CancelRequested](err); ok {
-		s.Outcome, s.Code, s.Message, s.KeepLane = Cancelled, "cancelled", clean(request.Error()), false
+		s.Outcome, s.Code, s.Message = Cancelled, "cancelled", clean(request.Error())
 		return
 	}
-	s.Outcome, s.Code, s.KeepLane = Failed, "error", false
-	if permanent, ok := errors.AsType[*permanentError](err); ok {
-		s.Code = permanent.code
-		return
+	s.Outcome = Failed
+	if _, permanent := errors.AsType[*permanentError](err); timedOut && !permanent {
+		err, s.Outcome = WithCode(codeTimeout, err), TimedOut
 	}
-	if s.Claim.Attempt >= t.Retry.attempts(s.Claim) {
+	s.Code = codeOf(err)
+	if t.Retry.permanent(err) || s.Claim.Attempt >= t.Retry.runAttempts(s.Claim) {
 		return
 	}
 	s.Outcome, s.Delay, s.KeepLane = Retried, t.Retry.Backoff(s.Claim.Attempt), !t.ReleaseLaneOnRetry

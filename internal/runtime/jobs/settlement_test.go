@@ -99,8 +99,8 @@ func TestSettleDecision(t *testing.T) {
 			c.Attempt = max(c.Attempt, 1)
 			got := test.config.Settle(c, []byte(`{}`), test.err, test.cause)
 			if test.want.Outcome == Retried && test.want.Delay == 0 {
-				if got.Delay < DefaultRetryBase/2 {
-					t.Errorf("delay is %s, want at least half the base", got.Delay)
+				if got.Delay <= 0 || got.Delay > DefaultRetryBase {
+					t.Errorf("delay is %s, want more than 0 and at most the base", got.Delay)
 				}
 				got.Delay = 0
 			}
@@ -111,7 +111,7 @@ func TestSettleDecision(t *testing.T) {
 	}
 }
 
-func TestBackoffIsJitteredCappedAndNeverOverflows(t *testing.T) {
+func TestBackoffIsJitteredCappedAndNeverOverflowsW60(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		policy  RetryPolicy
@@ -128,16 +128,20 @@ func TestBackoffIsJitteredCappedAndNeverOverflows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			seen := map[time.Duration]bool{}
-			for range 200 {
+			seen, least, most := map[time.Duration]bool{}, test.bound, time.Duration(0)
+			for range 500 {
 				d := test.policy.Backoff(test.attempt)
-				if d < test.bound/2 || d > test.bound {
-					t.Fatalf("delay is %s, want between %s and %s", d, test.bound/2, test.bound)
+				if d <= 0 || d > test.bound {
+					t.Fatalf("delay is %s, want more than 0 and at most %s", d, test.bound)
 				}
-				seen[d] = true
+				seen[d], least, most = true, min(least, d), max(most, d)
 			}
-			if len(seen) < 100 {
-				t.Fatalf("200 delays have %d values: they come back in lockstep", len(seen))
+			if len(seen) < 400 || least > test.bound/10 || most < test.bound*9/10 {
+				t.Errorf("500 delays have %d values from %s to %s, want them all over the range up to %s", len(seen), least, most, test.bound)
+			}
+			test.policy.NoJitter = true
+			if d := test.policy.Backoff(test.attempt); d != test.bound {
+				t.Errorf("without jitter the delay is %s, want its bound %s", d, test.bound)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -14,11 +15,30 @@ import (
 // Store is the queue as a worker process sees it. It is safe for concurrent use; the rules about what may not be under
 // way together (a claim and a reconcile of one incarnation) are the caller's.
 type Store struct {
-	db *pgxpool.Pool
+	db       *pgxpool.Pool
+	handlers *pgxpool.Pool
+	log      *slog.Logger
 }
 
 // NewStore uses a pool made by schema.Connect, whose connections have the queue's search path and timeouts.
-func NewStore(db *pgxpool.Pool) *Store { return &Store{db: db} }
+func NewStore(db *pgxpool.Pool) *Store { return &Store{db: db, handlers: db, log: slog.Default()} }
+
+// LendTo gives the steps of handlers a pool of connections of their own, so that they cannot take those that claims and
+// settles need, and a logger for what their authors should know. The pool is made as the queue's own is. Call it before
+// the first Register.
+func (s *Store) LendTo(handlers *pgxpool.Pool, log *slog.Logger) *Store {
+	s.handlers, s.log = handlers, log
+	return s
+}
+
+// access is what the steps of a claim's handler work with.
+type access struct {
+	db    *pgxpool.Pool
+	log   *slog.Logger
+	build string
+}
+
+func (s *Store) lend(build string) *access { return &access{db: s.handlers, log: s.log, build: build} }
 
 // WorkerInfo describes a worker process.
 type WorkerInfo struct {
@@ -41,6 +61,7 @@ type Incarnation struct {
 	Tuning           spec.Pool
 	TuningGeneration int64
 
+	access   *access
 	mu       sync.Mutex
 	receipts map[int64]int // runs of each receipt that are not confirmed as settled
 }

@@ -38,7 +38,7 @@ func (s *Store) Claim(ctx context.Context, inc *Incarnation, slots int) (claims 
 
 // scanClaim reads one row. The deadline counts from the moment the claim was sent, so that it is never late.
 func scanClaim(row pgx.CollectableRow, inc *Incarnation, sent time.Time, again *time.Duration) (*Claim, error) {
-	c := &Claim{Worker: inc.ID, Pool: inc.Pool}
+	c := &Claim{Worker: inc.ID, Pool: inc.Pool, access: inc.access}
 	var tenant, scope, triggerRef *string
 	var parent, lane, remaining, retry *int64
 	var maxAttempts *int

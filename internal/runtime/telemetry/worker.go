@@ -17,6 +17,8 @@ const (
 	Failed Outcome = "failed"
 	// Snoozed runs asked to be called again later.
 	Snoozed Outcome = "snoozed"
+	// Parked runs wait for a signal, for children or for a time without a slot.
+	Parked Outcome = "parked"
 	// Cancelled runs stopped at a request.
 	Cancelled Outcome = "cancelled"
 	// TimedOut attempts passed their deadline.

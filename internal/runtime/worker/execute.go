@@ -45,19 +45,25 @@ func (e *executor) execute(ctx context.Context, inc *jobs.Incarnation, c *jobs.C
 		ctx, end = context.WithDeadlineCause(ctx, c.Deadline, jobs.ErrDeadline)
 		defer end()
 	}
-	began := time.Now()
 	r, served := e.serving.get(c.Type)
 	if !served { // the claim was on its way when the pool gave the type up
 		e.stopped(inc, r.Config.Settle(c, nil, jobs.GiveBack(errNotServed), nil))
 		return
 	}
+	r.Config.Attach(c)
+	if r.Config.Timeout > 0 {
+		var end context.CancelFunc
+		ctx, end = context.WithTimeoutCause(ctx, r.Config.Timeout, jobs.ErrTimeout)
+		defer end()
+	}
+	began := time.Now()
 	var output json.RawMessage
 	err := errExited
 	defer func() { // deferred, because a handler may end the goroutine
 		e.metrics.HandlerSeconds.WithLabelValues(c.Type).Observe(time.Since(began).Seconds())
 		e.stopped(inc, r.Config.Settle(c, output, err, context.Cause(ctx)))
 	}()
-	output, err = e.call(ctx, r.Handler, c)
+	output, err = e.call(ctx, r, c)
 }
 
 // stopped records that a handler has returned and queues its result.
@@ -76,13 +82,13 @@ var errExited = errors.New("handler ended its goroutine without returning")
 var errNotServed = errors.New("this worker does not serve the job type any more")
 
 // call turns a panic into an error: the stack goes to the log, the run fails like any other.
-func (e *executor) call(ctx context.Context, h jobs.Handler, c *jobs.Claim) (output json.RawMessage, err error) {
+func (e *executor) call(ctx context.Context, r Registration, c *jobs.Claim) (output json.RawMessage, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			e.log.ErrorContext(ctx, "handler panicked", slog.Int64("run", c.RunID), slog.String("type", c.Type),
-				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			output, err = nil, fmt.Errorf("handler panicked: %v", p)
+				slog.String("panic", r.Config.Message(fmt.Sprint(p))), slog.String("stack", string(debug.Stack())))
+			output, err = nil, jobs.Panicked(fmt.Errorf("handler panicked: %v", p))
 		}
 	}()
-	return h.Handle(ctx, c)
+	return r.Handler.Handle(ctx, c)
 }

@@ -198,5 +198,5 @@ func (s *settler) report(ctx context.Context, r result, outcome jobs.Outcome, an
 var labels = map[jobs.Outcome]telemetry.Outcome{
 	jobs.Completed: telemetry.Completed, jobs.Failed: telemetry.Failed, jobs.Retried: telemetry.Failed,
 	jobs.Snoozed: telemetry.Snoozed, jobs.GivenBack: telemetry.GivenBack, jobs.Cancelled: telemetry.Cancelled,
-	jobs.TimedOut: telemetry.TimedOut,
+	jobs.TimedOut: telemetry.TimedOut, jobs.Parked: telemetry.Parked,
 }

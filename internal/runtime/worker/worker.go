@@ -81,6 +81,9 @@ func (c Config) validate() error {
 		if r.Handler == nil {
 			return fmt.Errorf("worker: job type %q has no handler", name)
 		}
+		if err := r.Config.Validate(); err != nil {
+			return fmt.Errorf("worker: job type %q: %w", name, err)
+		}
 	}
 	return nil
 }

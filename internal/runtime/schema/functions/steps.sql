@@ -107,6 +107,10 @@ BEGIN
   SET status = p_status, attempts = greatest(s.attempts, p_attempts), token = p_token, output = p_output, error_code = p_code,
       error = p_message, build = p_build, finished_at = v_now
   WHERE s.status <> 'completed';
+  IF p_bound AND NOT FOUND THEN
+    RAISE EXCEPTION 'step "%" of run % is completed already', p_name, p_run
+      USING ERRCODE = 'SL007', HINT = 'Roll back: its effects are committed.';
+  END IF;
   SELECT s.status, s.output, s.error_code, s.attempts, s.seq, s.build
   INTO status, output, error_code, attempts, seq, build
   FROM step s
