@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, env func(string) string, out io.Wri
 	log = log.With(slog.String("pool", o.pool))
 	err = process.Run(ctx, process.Options{
 		Pool: o.pool, Schema: o.schema, URI: o.databaseURI, MaxConns: int32(o.maxConns), // validated: at most 1000
-		DrainTimeout: o.drainTimeout, HTTPAddress: o.httpAddress,
+		DrainTimeout: o.drainTimeout, HTTPAddress: o.httpAddress, LocalAddress: o.localAddress, Host: o.podIP, Sealing: o.keyset(),
 		Pod: o.podName, Namespace: o.podSpace, Build: build(), Log: log, Wire: o.wire(log),
 	})
 	if err != nil {

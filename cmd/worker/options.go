@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -17,14 +18,16 @@ type options struct {
 	keysetFile        string
 	drainTimeout      time.Duration
 	httpAddress       string
+	localAddress      string
 	logLevel          string
 	maxConns          int
 	podName, podSpace string
+	podIP             string
 }
 
 // parse reads flags over environment variables: a flag that is given wins. Help and what is wrong with a flag go to out.
 func parse(args []string, env func(string) string, out io.Writer) (options, error) {
-	o := options{podName: env("POD_NAME"), podSpace: env("POD_NAMESPACE")}
+	o := options{podName: env("POD_NAME"), podSpace: env("POD_NAMESPACE"), podIP: env("POD_IP")}
 	f := flag.NewFlagSet("worker", flag.ContinueOnError)
 	f.SetOutput(out)
 	f.StringVar(&o.pool, "pool", "", "`name` of the pool to work for [SYNCLINE_POOL]")
@@ -36,6 +39,8 @@ func parse(args []string, env func(string) string, out io.Writer) (options, erro
 		"`file` with the keyset that opens sealed credentials; without it they cannot be used [SYNCLINE_SEALING_KEYSET_FILE]")
 	f.DurationVar(&o.drainTimeout, "drain-timeout", 30*time.Second, "how long runs may finish after SIGTERM [SYNCLINE_DRAIN_TIMEOUT]")
 	f.StringVar(&o.httpAddress, "http-address", ":8081", "`address` of /healthz, /readyz and /metrics [SYNCLINE_HTTP_ADDRESS]")
+	f.StringVar(&o.localAddress, "local-address", ":8082",
+		"`address` of the API for the endpoints that the pool declares, opened with the first of them; empty for none [SYNCLINE_LOCAL_ADDRESS]")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error [SYNCLINE_LOG_LEVEL]")
 	f.IntVar(&o.maxConns, "database-max-connections", 10,
 		"connections that handlers may use at once; the worker itself uses up to 6 more [SYNCLINE_DATABASE_MAX_CONNECTIONS]")
@@ -72,6 +77,8 @@ func (o options) validate() error {
 		return errors.New("no database: give --database-uri-file, --database-uri or their environment variables")
 	case o.uri != "" && o.uriFile != "":
 		return errors.New("two databases: give --database-uri-file or --database-uri, not both")
+	case o.podIP != "" && net.ParseIP(o.podIP) == nil:
+		return fmt.Errorf("POD_IP is %q, want an IP address: set it by the downward API's status.podIP, or not at all", o.podIP)
 	case o.drainTimeout < 0:
 		return fmt.Errorf("--drain-timeout is %v, want 0 or more", o.drainTimeout)
 	case o.maxConns < 1 || o.maxConns > 1000:

@@ -41,8 +41,8 @@ func (o options) tasks(db *pgxpool.Pool) []worker.Task {
 	}
 }
 
-// keyset opens credentials with the mounted file; nil without one.
-func (o options) keyset() integration.Opener {
+// keyset opens what is sealed with the mounted file; without one it says what to give.
+func (o options) keyset() *sealing.File {
 	if o.keysetFile == "" {
 		return nil
 	}

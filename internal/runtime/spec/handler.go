@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -79,6 +80,16 @@ func validateHandlers(handlers []Handler) error {
 // SigningSecrets is what a pool's sealed column holds, as JSON, before sealing: by job type the secrets that sign its
 // requests, in the form of Standard Webhooks.
 type SigningSecrets map[string][]string
+
+// ParseSigningSecret reads a secret of Standard Webhooks: 24 to 64 random bytes in base64, with or without "whsec_" before
+// them. Its errors never quote the text.
+func ParseSigningSecret(text string) ([]byte, error) {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(text, "whsec_"))
+	if err != nil || len(key) < 24 || len(key) > 64 {
+		return nil, errors.New("a signing secret is not 24 to 64 bytes in base64, with or without whsec_ before them")
+	}
+	return key, nil
+}
 
 // SecretsColumn is the column name that goes into the associated data of a pool's sealed secrets, beside PoolID.
 const SecretsColumn = "secrets"

@@ -15,8 +15,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/syncline-dev/syncline/internal/runtime/endpoint"
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
+	"github.com/syncline-dev/syncline/internal/runtime/spec"
 	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
 	"github.com/syncline-dev/syncline/internal/runtime/worker"
 )
@@ -39,6 +41,11 @@ type Options struct {
 	StopBudget time.Duration
 	// HTTPAddress serves /healthz, /readyz and /metrics.
 	HTTPAddress string
+	// LocalAddress serves the worker-local API for the endpoints that the pool declares, once it declares one; empty serves
+	// none. Host is where endpoints find this process: the pod's IP address.
+	LocalAddress, Host string
+	// Sealing opens the secrets that sign requests to endpoints; nil opens none.
+	Sealing endpoint.Opener
 	// Pod, Namespace and Build say who this is; they may be empty.
 	Pod, Namespace, Build string
 	Log                   *slog.Logger
@@ -78,10 +85,13 @@ func (o Options) work(ctx context.Context, ready *readiness, registry *prometheu
 		queue.Close()
 		return err
 	}
-	w, err := o.worker(queue, handlers, registry)
+	endpoints := endpoint.New(endpoint.Config{
+		Pool: o.Pool, DB: handlers, Sealing: o.Sealing, Address: o.LocalAddress, Host: o.Host, Log: o.Log,
+	})
+	w, err := o.worker(queue, handlers, registry, endpoints)
 	if err == nil {
 		ready.follow(w.Ready)
-		err = w.Run(ctx)
+		err = errors.Join(w.Run(ctx), closeEndpoints(ctx, endpoints))
 	}
 	// A handler that has not stopped may keep a connection, and closing would wait for it for ever.
 	if !errors.Is(err, worker.ErrNotDrained) {
@@ -89,6 +99,24 @@ func (o Options) work(ctx context.Context, ready *readiness, registry *prometheu
 		queue.Close()
 	}
 	return err
+}
+
+// closeEndpoints gives requests to the worker-local API that are under way a second.
+func closeEndpoints(ctx context.Context, s *endpoint.Service) error {
+	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer end()
+	return s.Close(ctx)
+}
+
+// declared are the job types that a pool declares, as a worker takes them.
+func declared(s *endpoint.Service) func(spec.Pool) map[string]worker.Registration {
+	return func(pool spec.Pool) map[string]worker.Registration {
+		types := map[string]worker.Registration{}
+		for _, h := range s.Declare(pool) {
+			types[h.Type()] = worker.Registration{Handler: h, Config: h.Config()}
+		}
+		return types
+	}
 }
 
 func (o Options) connect(ctx context.Context, conns int32) (*pgxpool.Pool, error) {
@@ -108,14 +136,14 @@ func (o Options) application() string {
 	return "syncline-worker/" + o.Pod
 }
 
-func (o Options) worker(queue, handlers *pgxpool.Pool, registry *prometheus.Registry) (*worker.Worker, error) {
+func (o Options) worker(queue, handlers *pgxpool.Pool, registry *prometheus.Registry, endpoints *endpoint.Service) (*worker.Worker, error) {
 	types, tasks, err := o.Wire(handlers)
 	if err != nil {
 		return nil, err
 	}
 	return worker.New(worker.Config{
 		Pool: o.Pool, Pod: o.Pod, Namespace: o.Namespace, Build: o.Build,
-		Types: types, Tasks: tasks,
+		Types: types, Declared: declared(endpoints), Tasks: tasks,
 		Store: jobs.NewStore(queue), Dial: o.dial,
 		WakeChannel: schema.WakeChannel(o.Schema), PoolChannel: schema.PoolChannel(o.Schema),
 		DrainTimeout: o.DrainTimeout, StopBudget: o.StopBudget, Log: o.Log, Metrics: telemetry.NewWorker(registry, o.Pool),

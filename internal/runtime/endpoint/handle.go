@@ -1,0 +1,85 @@
+package endpoint
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	"github.com/syncline-dev/syncline/internal/runtime/egress"
+	"github.com/syncline-dev/syncline/internal/runtime/jobs"
+)
+
+const (
+	// maxOutput bounds an answer that completes a run, in bytes after decompression.
+	maxOutput = 1 << 20
+	// maxExcuse bounds what is read of any other answer.
+	maxExcuse = 16 << 10
+)
+
+// Handle posts the run and waits for the answer, until the request's timeout or the end of the claim. What it returns
+// decides only as long as the endpoint has not completed the run itself: the settle asks the database.
+func (h *Handler) Handle(ctx context.Context, c *jobs.Claim) (json.RawMessage, error) {
+	signers, err := h.service.secrets.of(ctx, h.spec.Type)
+	if err != nil {
+		return nil, jobs.GiveBack(err) // another worker, or this one later, may have what is missing
+	}
+	f := h.service.held.begin(ctx, c, h.spec.Timeout())
+	defer h.service.held.end(f)
+	r, err := request(f, h.spec.URL, h.service.api.root(), signers)
+	if err != nil {
+		return nil, jobs.Permanent("bad_request", err)
+	}
+	a, err := h.send(f, r)
+	if err != nil {
+		return nil, err
+	}
+	return judge(a)
+}
+
+// send makes the exchange. Redirects are not followed: the signed run goes to the declared URL and nowhere else.
+func (h *Handler) send(f *flight, r *http.Request) (answer, error) {
+	resp, err := h.service.transport.RoundTrip(r)
+	if err != nil {
+		return answer{}, h.explain(f, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	limit := int64(maxExcuse)
+	if succeeded(resp.StatusCode) {
+		limit = maxOutput
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil && succeeded(resp.StatusCode) {
+		return answer{}, h.explain(f, err)
+	}
+	return answer{
+		status: resp.StatusCode, header: resp.Header, body: body[:min(int64(len(body)), limit)],
+		cut: int64(len(body)) > limit, bearer: f.bearer,
+	}, nil
+}
+
+// explain gives a failed exchange its meaning. What it returns never quotes what the endpoint sent.
+func (h *Handler) explain(f *flight, err error) error {
+	if cause := context.Cause(f.ctx); errors.Is(cause, errTimeout) {
+		return fmt.Errorf("the endpoint gave no complete answer in time: %w", cause)
+	} else if cause != nil {
+		return cause
+	}
+	if refused, ok := errors.AsType[*egress.RefusedAddressError](err); ok {
+		return jobs.Permanent("refused_address", fmt.Errorf("%w: no handler is served there", refused))
+	}
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Errorf("the endpoint's certificate is refused: %w", e.Err)
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return fmt.Errorf("reach the endpoint: %w", e)
+	}
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		return fmt.Errorf("reach the endpoint: %w", e)
+	}
+	return errors.New("the connection to the endpoint broke, or its answer is not HTTP")
+}
