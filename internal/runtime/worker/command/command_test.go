@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ func TestBadUsageExitsWithTwo(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{}, {"--pool=p", "--database-uri=x", "--log-level=loud"}, {"--no-such-flag"}} {
 		var out bytes.Buffer
-		if code := run(t.Context(), args, func(string) string { return "" }, &out); code != exitUsage || out.Len() == 0 {
+		if code := run(t.Context(), args, func(string) string { return "" }, &out, nil); code != exitUsage || out.Len() == 0 {
 			t.Errorf("worker %v exits with %d and says %q, want %d and a reason", args, code, out.String(), exitUsage)
 		}
 	}
@@ -30,7 +30,7 @@ func TestBadUsageExitsWithTwo(t *testing.T) {
 func TestHelpExitsWithZero(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	if code := run(t.Context(), []string{"--help"}, func(string) string { return "" }, &out); code != exitOK {
+	if code := run(t.Context(), []string{"--help"}, func(string) string { return "" }, &out, nil); code != exitOK {
 		t.Errorf("--help exits with %d", code)
 	}
 	if !strings.Contains(out.String(), "SYNCLINE_POOL") {
@@ -59,7 +59,7 @@ func TestWorkerRegistersAndDrains(t *testing.T) {
 	defer cancel()
 	var out bytes.Buffer
 	code := make(chan int, 1)
-	go func() { code <- run(ctx, []string{"--pool=batch"}, func(k string) string { return env[k] }, &out) }()
+	go func() { code <- run(ctx, []string{"--pool=batch"}, func(k string) string { return env[k] }, &out, nil) }()
 	awaitWorker(t, conn)
 	cancel()
 	if c := <-code; c != exitOK {

@@ -1,7 +1,8 @@
-package main
+package command
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -14,14 +15,23 @@ import (
 	"github.com/syncline-dev/syncline/internal/runtime/worker"
 )
 
-// wire makes the handlers and tasks of this build.
-func (o options) wire(log *slog.Logger) func(*pgxpool.Pool) (map[string]worker.Registration, []worker.Task, error) {
+// wire makes the handlers and tasks of this program. What it adds may not take the place of what every worker serves.
+func (o options) wire(log *slog.Logger, more Types) func(*pgxpool.Pool) (map[string]worker.Registration, []worker.Task, error) {
 	return func(db *pgxpool.Pool) (map[string]worker.Registration, []worker.Task, error) {
 		handler := integration.NewHandler(integration.Config{
 			DB: db, Sealing: o.keyset(), Log: log,
 		})
 		types := map[string]worker.Registration{
 			jobs.SyncType: {Handler: handler, Config: integration.TypeConfig()},
+		}
+		if more == nil {
+			return types, o.tasks(db), nil
+		}
+		for name, r := range more(o.schema) {
+			if _, taken := types[name]; taken {
+				return nil, nil, fmt.Errorf("job type %q is built into every worker: give yours another name", name)
+			}
+			types[name] = r
 		}
 		return types, o.tasks(db), nil
 	}
