@@ -45,11 +45,13 @@ type claimer struct {
 	mu       sync.Mutex
 	nextLook time.Time // when to promote and claim without being woken
 
-	more      bool      // there may be due runs; run owns it
-	busy      bool      // the last claim came back full; run owns it
-	freeSince time.Time // since when free slots gather; run owns it
-	shown     shown     // the job types that the worker's row names; run owns it
-	refused   int       // claims in a row that a limit left empty; run owns it
+	enough    atomic.Int64 // the number of running handlers at which a waiting loop looks again
+	more      bool         // there may be due runs; run owns it
+	starved   bool         // the last look ended for want of slots; run owns it
+	busy      bool         // the last claim came back full; run owns it
+	freeSince time.Time    // since when free slots gather; run owns it
+	shown     shown        // the job types that the worker's row names; run owns it
+	refused   int          // claims in a row that a limit left empty; run owns it
 	trouble   outage
 }
 
@@ -59,8 +61,13 @@ func (c *claimer) wake() {
 	c.poke.set()
 }
 
-// freed tells the loop that a slot is free.
-func (c *claimer) freed() { c.poke.set() }
+// freed tells the loop that a handler has stopped and how many run now. While the loop waits it looks only when that is
+// few enough to claim: a look for every slot would cost more than the runs.
+func (c *claimer) freed(running int) {
+	if int64(running) <= c.enough.Load() {
+		c.poke.set()
+	}
+}
 
 // reconcileSoon makes the loop compare the database's receipts with what is held, before the next claim.
 func (c *claimer) reconcileSoon() {
@@ -95,7 +102,9 @@ func (c *claimer) stop(ctx context.Context) {
 func (c *claimer) run(ctx context.Context) {
 	for {
 		_, changed := c.tuning.get()
+		c.enough.Store(math.MaxInt64)
 		t := time.NewTimer(c.once(ctx))
+		c.rest()
 		select {
 		case <-t.C:
 		case <-c.poke:
@@ -108,9 +117,29 @@ func (c *claimer) run(ctx context.Context) {
 	}
 }
 
+// rest says how many handlers must have stopped for the loop to look again. Slots that were freed before it said so are
+// looked at now.
+func (c *claimer) rest() {
+	switch pool, _ := c.tuning.current(); {
+	case !c.more:
+		c.enough.Store(-1)
+	case c.starved:
+		c.enough.Store(int64(c.load(pool.Concurrency).enough(c.busy)))
+		if now := c.load(pool.Concurrency); now.ask(c.busy, 0) > 0 || now.free() > 0 && c.freeSince.IsZero() {
+			c.poke.set()
+		}
+	}
+}
+
+func (c *claimer) load(concurrency int) load {
+	running, unsettled := c.ledger.load()
+	return load{concurrency: concurrency, running: running, unsettled: unsettled}
+}
+
 // once does what is due and says how long nothing else will be.
 func (c *claimer) once(ctx context.Context) time.Duration {
 	pool, _ := c.tuning.current()
+	c.starved = false
 	if c.unsure.Swap(false) && !c.reconcile(ctx) {
 		return jitter(pool.Poll())
 	}
@@ -124,7 +153,8 @@ func (c *claimer) once(ctx context.Context) time.Duration {
 	}
 	for c.more && !pool.Hold && !c.stopped.Load() && !c.unsure.Load() {
 		n, gather := c.ask(pool.Concurrency)
-		if n == 0 {
+		c.starved = n == 0
+		if c.starved {
 			return min(gather, c.untilLook())
 		}
 		if pause := c.claim(ctx, n, pool.Poll()); pause > 0 {
@@ -190,8 +220,7 @@ func (c *claimer) look(ctx context.Context, poll time.Duration) {
 // ask is the number of runs to claim now. When it is 0 because freed slots shall gather, gather is the time until they
 // are claimed however few there are.
 func (c *claimer) ask(concurrency int) (n int, gather time.Duration) {
-	running, unsettled := c.ledger.load()
-	l := load{concurrency: concurrency, running: running, unsettled: unsettled}
+	l := c.load(concurrency)
 	if l.free() == 0 {
 		c.freeSince = time.Time{}
 		return 0, forever

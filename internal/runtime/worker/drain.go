@@ -43,7 +43,8 @@ func (w *Worker) leave(ctx context.Context) error {
 	for {
 		removed, err := w.heart.leave(ctx)
 		if removed {
-			w.executor.running.Wait()
+			w.executor.hands.close()
+			w.executor.hands.wait()
 			w.cfg.Log.InfoContext(ctx, "drained")
 			return nil
 		}

@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
 )
 
-// executor runs handlers, each in a goroutine of its own. A handler that ignores its context keeps its slot, its claim
+// executor runs handlers, each in a goroutine that has nothing else to do meanwhile. A handler that ignores its context keeps its slot, its claim
 // and its lane until it returns: nothing is settled or given back for it.
 type executor struct {
 	serving *serving
@@ -24,7 +23,7 @@ type executor struct {
 	log     *slog.Logger
 	metrics *telemetry.Worker
 
-	running sync.WaitGroup
+	hands hands
 }
 
 // start holds a claim and runs its handler.
@@ -32,7 +31,7 @@ func (e *executor) start(inc *jobs.Incarnation, c *jobs.Claim) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	e.ledger.add(c, cancel)
 	e.metrics.Running.Inc()
-	e.running.Go(func() {
+	e.hands.do(func() {
 		defer cancel(nil)
 		e.execute(ctx, inc, c)
 	})
@@ -68,11 +67,11 @@ func (e *executor) execute(ctx context.Context, inc *jobs.Incarnation, c *jobs.C
 
 // stopped records that a handler has returned and queues its result.
 func (e *executor) stopped(inc *jobs.Incarnation, s jobs.Settlement) {
-	e.ledger.stop(heldBy(s.Claim))
+	running := e.ledger.stop(heldBy(s.Claim))
 	e.metrics.Running.Dec()
 	e.metrics.Unsettled.Inc()
 	e.settler.add(inc, s)
-	e.claimer.freed()
+	e.claimer.freed(running)
 }
 
 // errExited is the error of a handler that ended its goroutine instead of returning.

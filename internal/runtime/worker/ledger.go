@@ -15,7 +15,7 @@ type ledger struct {
 	mu      sync.Mutex
 	flights map[jobs.Held]*flight
 	running int
-	changed chan struct{} // closed when something has stopped or left
+	changed chan struct{} // closed when something has stopped or left; nil while nobody waits
 }
 
 // flight is one held claim.
@@ -26,7 +26,7 @@ type flight struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{flights: map[jobs.Held]*flight{}, changed: make(chan struct{})}
+	return &ledger{flights: map[jobs.Held]*flight{}}
 }
 
 // add holds a claim from now on.
@@ -37,8 +37,8 @@ func (l *ledger) add(c *jobs.Claim, cancel context.CancelCauseFunc) {
 	l.running++
 }
 
-// stop records that a claim's handler has returned.
-func (l *ledger) stop(h jobs.Held) {
+// stop records that a claim's handler has returned, and says how many others run.
+func (l *ledger) stop(h jobs.Held) (running int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if f := l.flights[h]; f != nil && !f.stopped {
@@ -46,13 +46,16 @@ func (l *ledger) stop(h jobs.Held) {
 		l.running--
 		l.announce()
 	}
+	return l.running
 }
 
-// leave forgets a claim whose settle the database has confirmed.
-func (l *ledger) leave(h jobs.Held) {
+// leave forgets claims whose settle the database has confirmed.
+func (l *ledger) leave(settled ...jobs.Held) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.flights, h)
+	for _, h := range settled {
+		delete(l.flights, h)
+	}
 	l.announce()
 }
 
@@ -100,6 +103,9 @@ func (l *ledger) held() []jobs.Held {
 func (l *ledger) await(ctx context.Context, enough func(running, unsettled int) bool) bool {
 	for {
 		l.mu.Lock()
+		if l.changed == nil {
+			l.changed = make(chan struct{})
+		}
 		running, unsettled, changed := l.running, len(l.flights)-l.running, l.changed
 		l.mu.Unlock()
 		if enough(running, unsettled) {
@@ -114,6 +120,8 @@ func (l *ledger) await(ctx context.Context, enough func(running, unsettled int) 
 }
 
 func (l *ledger) announce() {
-	close(l.changed)
-	l.changed = make(chan struct{})
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
 }

@@ -3,10 +3,12 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
@@ -30,10 +32,12 @@ type settler struct {
 	log     *slog.Logger
 	metrics *telemetry.Worker
 
-	poke    signal
-	mu      sync.Mutex
-	queue   []result
-	trouble outage
+	poke     signal
+	mu       sync.Mutex
+	queue    []result
+	spare    []result                      // room of the last batch for the next queue; run owns it
+	counters map[ending]prometheus.Counter // run owns it
+	trouble  outage
 }
 
 // result is what became of one claim.
@@ -76,6 +80,8 @@ func (s *settler) run(ctx context.Context) {
 		}
 		wait.Reset()
 		s.trouble.over(ctx, s.log)
+		clear(batch)
+		s.spare = batch[:0]
 	}
 }
 
@@ -107,6 +113,13 @@ func (s *settler) idle(ctx context.Context, next time.Time) bool {
 func (s *settler) take(now time.Time) (batch []result, next time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.queue) == 0 {
+		return nil, time.Time{}
+	}
+	if s.uniform(now) {
+		batch, s.queue, s.spare = s.queue, s.spare, nil
+		return batch, time.Time{}
+	}
 	var rest []result
 	for _, r := range s.queue {
 		switch {
@@ -122,6 +135,13 @@ func (s *settler) take(now time.Time) (batch []result, next time.Time) {
 	}
 	s.queue = rest
 	return batch, next
+}
+
+// uniform says that the whole queue may be written in one statement: nearly always.
+func (s *settler) uniform(now time.Time) bool {
+	return len(s.queue) <= settleBatch && !slices.ContainsFunc(s.queue, func(r result) bool {
+		return r.inc != s.queue[0].inc || r.notBefore.After(now)
+	})
 }
 
 // putBack returns a batch whose outcome is unknown: written again, it is answered as done or already done.
@@ -144,28 +164,32 @@ func (s *settler) write(ctx context.Context, batch []result) error {
 		return err
 	}
 	s.metrics.SettleBatch.Observe(float64(len(batch)))
+	confirmed := make([]jobs.Held, 0, len(batch))
 	for i, answer := range answers {
-		s.answered(ctx, batch[i], answer)
+		if s.answered(ctx, batch[i], answer) {
+			confirmed = append(confirmed, heldBy(batch[i].s.Claim))
+		}
 	}
-	s.claimer.freed()
+	s.metrics.Unsettled.Sub(float64(len(confirmed)))
+	s.ledger.leave(confirmed...)
+	s.claimer.poke.set()
 	return nil
 }
 
-// answered applies the database's answer about one claim.
-func (s *settler) answered(ctx context.Context, r result, answer jobs.SettleResult) {
+// answered applies the database's answer about one claim; false when the claim is still held.
+func (s *settler) answered(ctx context.Context, r result, answer jobs.SettleResult) bool {
 	if answer == jobs.Busy {
 		r.notBefore = time.Now().Add(busyWait)
 		s.putBack([]result{r})
-		return
+		return false
 	}
 	outcome := r.outcome(answer)
 	s.report(ctx, r, outcome, answer)
 	s.tally.count(outcome, answer)
-	s.metrics.Unsettled.Dec()
-	s.ledger.leave(heldBy(r.s.Claim))
 	if r.s.Delay > 0 && answer == jobs.Done {
 		s.claimer.dueIn(r.s.Delay)
 	}
+	return true
 }
 
 // outcome is what became of the run as far as this process can tell. A handler that completed its run itself is settled
@@ -181,17 +205,37 @@ func (r result) outcome(answer jobs.SettleResult) jobs.Outcome {
 // report tells logs and metrics of one answer.
 func (s *settler) report(ctx context.Context, r result, outcome jobs.Outcome, answer jobs.SettleResult) {
 	c := r.s.Claim
-	log := s.log.With(slog.Int64("run", c.RunID), slog.Int64("token", c.Token), slog.String("type", c.Type), slog.Int("attempt", c.Attempt))
+	label := labels[outcome]
 	switch {
 	case answer == jobs.Lost:
-		s.metrics.Settled.WithLabelValues(string(telemetry.Lost), c.Type).Inc()
-		log.WarnContext(ctx, "result dropped: the claim was lost")
-		return
+		label = telemetry.Lost
+		s.logOf(c).WarnContext(ctx, "result dropped: the claim was lost")
 	case outcome != jobs.Completed:
-		log.InfoContext(ctx, "run did not complete", slog.String("outcome", string(outcome)),
+		s.logOf(c).InfoContext(ctx, "run did not complete", slog.String("outcome", string(outcome)),
 			slog.String("code", r.s.Code), slog.String("message", r.s.Message), slog.Duration("delay", r.s.Delay))
 	}
-	s.metrics.Settled.WithLabelValues(string(labels[outcome]), c.Type).Inc()
+	s.settled(label, c.Type).Inc()
+}
+
+func (s *settler) logOf(c *jobs.Claim) *slog.Logger {
+	return s.log.With(slog.Int64("run", c.RunID), slog.Int64("token", c.Token), slog.String("type", c.Type), slog.Int("attempt", c.Attempt))
+}
+
+// ending is an outcome of a job type.
+type ending struct {
+	outcome telemetry.Outcome
+	jobType string
+}
+
+// settled is the counter of an ending, remembered: looking it up by its labels costs more than the rest of the count.
+func (s *settler) settled(outcome telemetry.Outcome, jobType string) prometheus.Counter {
+	e := ending{outcome, jobType}
+	c := s.counters[e]
+	if c == nil {
+		c = s.metrics.Settled.WithLabelValues(string(outcome), jobType)
+		s.counters[e] = c
+	}
+	return c
 }
 
 // labels are the outcomes as metrics name them.

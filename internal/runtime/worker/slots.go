@@ -31,3 +31,15 @@ func (l load) ask(busy bool, waited time.Duration) int {
 	}
 	return free
 }
+
+// enough is the highest number of running handlers at which ask may give another answer than now, when that is none; -1
+// when no handler that stops can change it: then results must be confirmed first.
+func (l load) enough(busy bool) int {
+	switch {
+	case l.free() > 0 && busy:
+		return l.concurrency - (l.concurrency+3)/4
+	case l.running >= l.concurrency:
+		return l.concurrency - 1
+	}
+	return -1
+}

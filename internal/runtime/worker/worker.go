@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
@@ -120,7 +121,7 @@ func New(cfg Config) (*Worker, error) {
 	w.claimer.givenUp, w.claimer.giveUp = context.WithCancel(context.Background())
 	w.settler = &settler{
 		store: cfg.Store, ledger: ledger, tally: tally, claimer: w.claimer, timeout: timeout, poke: newSignal(),
-		log: cfg.Log, metrics: cfg.Metrics, trouble: outage{what: "write results"},
+		counters: map[ending]prometheus.Counter{}, log: cfg.Log, metrics: cfg.Metrics, trouble: outage{what: "write results"},
 	}
 	w.executor = &executor{serving: serving, ledger: ledger, settler: w.settler, claimer: w.claimer, log: cfg.Log, metrics: cfg.Metrics}
 	w.heart = &heart{
@@ -168,6 +169,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	err := w.drain(rest)
+	w.executor.hands.close()
 	untilDrain.Wait()
 	end()
 	untilEnd.Wait()
