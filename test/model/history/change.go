@@ -55,6 +55,7 @@ type row struct {
 	MaxClaims    int64   `json:"max_claims"`
 	Parent       int64   `json:"parent"`
 	SpawnKey     string  `json:"spawn_key"`
+	SpawnReplay  int64   `json:"spawn_replay"`
 	ClosePolicy  string  `json:"close_policy"`
 	Worker       int64   `json:"worker"`
 	Token        int64   `json:"token"`

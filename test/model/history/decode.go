@@ -113,7 +113,7 @@ func (tx transaction) runEvent(d decoded) Event {
 		n := d.new
 		return Event{
 			Kind: Started, Run: n.ID, Status: n.Status, Token: n.ClaimToken, Lane: n.Lane, Limit: n.LaneLimit,
-			Parent: n.Parent, Key: n.SpawnKey, Policy: n.ClosePolicy,
+			Parent: n.Parent, Key: n.spawnKey(), Policy: n.ClosePolicy,
 		}
 	}
 	e := Event{Run: d.old.ID, Worker: d.old.ClaimedBy, Token: d.old.ClaimToken, Life: d.old.Replays}
@@ -130,6 +130,14 @@ func (tx transaction) runEvent(d decoded) Event {
 		e.End = tx.waits[d.old.ID]
 	}
 	return e
+}
+
+// spawnKey names a child within its parent: each life of the parent has its own children.
+func (r *row) spawnKey() string {
+	if r.SpawnReplay == 0 {
+		return r.SpawnKey
+	}
+	return fmt.Sprintf("%s@%d", r.SpawnKey, r.SpawnReplay)
 }
 
 func (tx transaction) transition(old, now *row) Kind {
