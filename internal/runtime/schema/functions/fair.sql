@@ -100,7 +100,31 @@ BEGIN
   SELECT coalesce(array_agg(d.id), '{}'), coalesce(array_agg(d.tenant), '{}') INTO ids, tenants FROM d;
 END $$;
 
--- The same for runs that came before their pool was fair, as far as they stand among the first rows. Index ready_free.
+-- Whether runs that came before their pool was fair stand among the first rows. Indexes ready_free, ready_laned.
+CREATE OR REPLACE FUNCTION fair_has_old(p_pool text, p_types text[], p_slots integer) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM unnest(p_types) AS n (name)
+    CROSS JOIN LATERAL (
+      (SELECT r.tenant FROM ready r
+       WHERE r.pool = p_pool AND r.job_type = n.name AND r.lane IS NULL
+       ORDER BY r.vstart, r.id LIMIT p_slots)
+      UNION ALL
+      (SELECT r.tenant FROM ready r
+       WHERE r.pool = p_pool AND r.job_type = n.name AND r.lane IS NOT NULL
+       ORDER BY r.vstart, r.id LIMIT p_slots)
+    ) AS x
+    WHERE x.tenant IS NULL);
+END $$;
+
+-- The same as fair_pick for runs that came before their pool was fair, as far as they stand among the first rows. Index ready_free.
 CREATE OR REPLACE FUNCTION fair_pick_old(p_pool text, p_types text[], p_quota integer) RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
@@ -154,30 +178,33 @@ AS $$
 DECLARE
   v_last text := (SELECT t.tenant FROM pool_turn t WHERE t.pool = p_pool);
   v_turn text[] := fair_turn(p_pool, p_types, v_last, p_slots);
-  v_lanes boolean := ready_has_lanes(p_pool, p_types);
   v_full boolean := cardinality(v_turn) = p_slots;
+  v_lanes boolean := ready_has_lanes(p_pool, p_types);
   v_left integer := p_slots;
   v_rest text[];
   v_quota integer;
   v_ids bigint[];
   v_tenants text[];
 BEGIN
+  -- Runs from before the pool was fair have their turn, as tenant NULL, whenever the tenants' turns begin anew.
+  IF (NOT v_full OR v_last >= ANY (v_turn)) AND fair_has_old(p_pool, p_types, p_slots) THEN
+    v_turn := NULL::text || v_turn[:p_slots - 1];
+  END IF;
   laned := '{}';
+  ids := '{}';
   IF v_lanes THEN
     laned := admit(p_pool, p_types, p_slots, v_turn);
     v_left := p_slots - cardinality(laned);
   END IF;
-  -- Runs from before the pool was fair have their turn whenever the tenants' turns begin anew.
-  ids := '{}';
-  IF v_left > 0 AND (NOT v_full OR v_last >= ANY (v_turn)) THEN
-    ids := fair_pick_old(p_pool, p_types, CASE WHEN cardinality(v_turn) = 0 THEN v_left ELSE 1 END);
+  IF v_left > 0 AND v_turn[1] IS NULL AND cardinality(v_turn) > 0 THEN
+    ids := fair_pick_old(p_pool, p_types, CASE WHEN cardinality(v_turn) = 1 THEN v_left ELSE 1 END);
     v_left := v_left - cardinality(ids);
-    v_turn := v_turn[:p_slots - cardinality(ids)];
   END IF;
   v_rest := ARRAY(
     SELECT x.tenant
     FROM unnest(v_turn) WITH ORDINALITY AS x (tenant, n)
-    WHERE NOT v_lanes OR NOT EXISTS (SELECT FROM ready r WHERE r.id = ANY (laned) AND r.tenant = x.tenant)
+    WHERE x.tenant IS NOT NULL
+      AND (NOT v_lanes OR NOT EXISTS (SELECT FROM ready r WHERE r.id = ANY (laned) AND r.tenant = x.tenant))
     ORDER BY x.n);
   WHILE v_left > 0 AND cardinality(v_rest) > 0 LOOP
     v_rest := v_rest[:v_left];

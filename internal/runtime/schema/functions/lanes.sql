@@ -100,7 +100,8 @@ END $$;
 -- Decides which runs with a lane a claim takes, and returns their ids; their lanes and ready rows are then locked. The
 -- lanes among the first rows in claim order are locked as far as nobody else holds them. Of each, the first free rows up
 -- to the lane's room may go, and any row whose own hold was kept for it. What does not fit moves to blocked. With
--- p_tenants not NULL claim order is by turns: the first row of each of these tenants, then the second, and so on.
+-- p_tenants not NULL claim order is by turns: the first row of each of these tenants, in their order, then the second, and
+-- so on; a tenant that is NULL stands for the rows without one.
 CREATE OR REPLACE FUNCTION admit(p_pool text, p_types text[], p_slots integer, p_tenants text[]) RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
@@ -156,7 +157,7 @@ BEGIN
         WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NOT NULL
         ORDER BY r.vstart, r.id LIMIT v_quota + 64
       ) AS x
-      WHERE x.tenant IS NULL
+      WHERE x.tenant IS NULL AND array_position(p_tenants, NULL) IS NOT NULL
     ) AS c;
   END IF;
   IF v_lanes IS NULL THEN
@@ -280,11 +281,12 @@ BEGIN
     FROM (
       SELECT id, laned
       FROM (
-        SELECT id, laned, vstart, row_number() OVER (PARTITION BY tenant ORDER BY vstart, id) AS turn
+        SELECT id, laned, vstart, array_position(p_tenants, tenant) AS n,
+               row_number() OVER (PARTITION BY tenant ORDER BY vstart, id) AS turn
         FROM (SELECT id, vstart, tenant, true AS laned FROM unnest(v_ids, v_vstarts, v_owners) AS l (id, vstart, tenant)
               UNION ALL SELECT id, vstart, tenant, false FROM unlaned) AS u
       ) AS o
-      ORDER BY turn, vstart, id
+      ORDER BY turn, n, vstart, id
       LIMIT p_slots
     ) AS m;
   END IF;
