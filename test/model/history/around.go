@@ -205,14 +205,18 @@ func (r *Relation) writesFit(id int64, run *runState) error {
 	return nil
 }
 
-// childrenKnow is the close policy: when a run ends without having completed, its children end too, or are asked to.
+// childrenKnow is the close policy: when a run ends without having completed, its children end too, or are asked to. A
+// run may also be cancelled alone, which the rows do not tell; a child that is replayed lives on its own.
 func (r *Relation) childrenKnow(id int64, run *runState) error {
-	if !r.tx.closed[id] {
+	if !r.tx.closed[id] || run.status == Cancelled || run.end == Cancelled {
 		return nil
 	}
 	for _, c := range run.children {
 		child := r.runs[c]
-		if child != nil && child.policy != "abandon" && !child.status.ended() && !child.asked[child.life] {
+		if child == nil || child.policy == "abandon" || child.status.ended() || child.end != "" || child.life > 0 {
+			continue
+		}
+		if !child.asked[child.life] {
 			return r.refuse("close policy", fmt.Sprintf("run %d has ended, and nobody asked its child %d to", id, c))
 		}
 	}

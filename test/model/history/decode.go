@@ -82,7 +82,11 @@ func (tx transaction) event(d decoded) (Event, error) {
 		return stepEvent(d), nil
 	case "completing":
 		c := d.either()
-		return insertedOrDeleted(d, Executing, Stopped, Event{Run: c.Run, Worker: c.Worker, Token: c.Token}), nil
+		e := insertedOrDeleted(d, Executing, Stopped, Event{Run: c.Run, Worker: c.Worker, Token: c.Token})
+		if d.old != nil && d.new != nil {
+			e.Kind = Executing
+		}
+		return e, nil
 	case "effect":
 		return insertedOrDeleted(d, Wrote, "", Event{Run: d.either().Run, Token: d.either().Token}), nil
 	}
@@ -112,8 +116,8 @@ func (tx transaction) runEvent(d decoded) Event {
 	if d.old == nil {
 		n := d.new
 		return Event{
-			Kind: Started, Run: n.ID, Status: n.Status, Token: n.ClaimToken, Lane: n.Lane, Limit: n.LaneLimit,
-			Parent: n.Parent, Key: n.spawnKey(), Policy: n.ClosePolicy,
+			Kind: born(n), Run: n.ID, Status: n.Status, Lane: n.Lane, Limit: n.LaneLimit,
+			Parent: n.Parent, Key: n.SpawnKey, Life: n.SpawnReplay, Policy: n.ClosePolicy,
 		}
 	}
 	e := Event{Run: d.old.ID, Worker: d.old.ClaimedBy, Token: d.old.ClaimToken, Life: d.old.Replays}
@@ -126,18 +130,18 @@ func (tx transaction) runEvent(d decoded) Event {
 	switch e.Kind {
 	case Claimed:
 		e.Worker, e.Token = d.new.ClaimedBy, d.new.ClaimToken
-	case Parked:
+	case Parked, Closing:
 		e.End = tx.waits[d.old.ID]
 	}
 	return e
 }
 
-// spawnKey names a child within its parent: each life of the parent has its own children.
-func (r *row) spawnKey() string {
-	if r.SpawnReplay == 0 {
-		return r.SpawnKey
+// born is the kind of a run's first row: pending, and without a claim.
+func born(n *row) Kind {
+	if n.Status != Pending || n.ClaimToken != 0 {
+		return Altered
 	}
-	return fmt.Sprintf("%s@%d", r.SpawnKey, r.SpawnReplay)
+	return Started
 }
 
 func (tx transaction) transition(old, now *row) Kind {
@@ -148,23 +152,35 @@ func (tx transaction) transition(old, now *row) Kind {
 		return Altered
 	case old.Status == now.Status:
 		return sameStatus(old, now)
-	case old.Status == Running && now.LeaseLosses > old.LeaseLosses:
-		return Recovered
-	case old.Status == Running && now.Status == Pending:
-		if _, waits := tx.waits[old.ID]; waits {
-			return Parked
-		}
-		return Returned
-	case old.Status == Running && tx.completes[old.ID]:
-		return Completed
 	case old.Status == Running:
-		return Settled
+		return tx.fromRunning(old, now)
 	case old.Status == Pending:
 		return Ended
-	case now.Status == Pending:
+	case now.Status != Pending:
+		return Altered
+	case old.Replays == now.Replays && tx.waits[old.ID] != "":
+		return Closing
+	case old.Replays+1 == now.Replays:
 		return Replayed
 	}
 	return Altered
+}
+
+func (tx transaction) fromRunning(old, now *row) Kind {
+	_, waits := tx.waits[old.ID]
+	switch {
+	case now.LeaseLosses > old.LeaseLosses:
+		return Recovered
+	case now.Status == Pending && waits:
+		return Parked
+	case now.Status == Pending:
+		return Returned
+	case now.Status == Done && tx.completes[old.ID]:
+		return Completed
+	case tx.completes[old.ID]:
+		return Overran
+	}
+	return Settled
 }
 
 // sameStatus is a change that left the status alone: nothing to the protocol, unless it touched the claim, a counter of

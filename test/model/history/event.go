@@ -24,6 +24,10 @@ const (
 	Parked Kind = "parked"
 	// Recovered takes a run away from a worker whose row is gone.
 	Recovered Kind = "recovered"
+	// Overran ends a running run whose deadline is over and whose handler has not stopped; the handler may still execute.
+	Overran Kind = "overran"
+	// Closing makes a run that this transaction has ended wait for its children first: it ends when they have.
+	Closing Kind = "closing"
 	// Ended ends a pending run: a cancel, a deadline, the end that a closing run was waiting for.
 	Ended Kind = "ended"
 	// Replayed gives an ended run another life.
@@ -89,7 +93,8 @@ type Event struct {
 	Kind Kind
 	// Run is 0 for events about workers, receipts and lanes.
 	Run int64
-	// Worker and Token name the claim that acted, or that lost the run; Worker is 0 in a hold that is kept.
+	// Worker and Token name the claim that acted, or that lost the run; Worker is 0 in a hold that is kept. With Started they
+	// name the parent's claim, when it is known.
 	Worker, Token int64
 	// Writer is the process that wrote, empty when that is not known.
 	Writer string
@@ -103,7 +108,7 @@ type Event struct {
 	Parent int64
 	Key    string
 	Policy string
-	// Life is the number of replays before: which life a request, a step or a replay means.
+	// Life is the number of replays before: which life a request, a step or a replay means; with Started, the parent's life.
 	Life int64
 	// End is the status that a closing run will have.
 	End Status

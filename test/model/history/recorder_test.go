@@ -140,7 +140,7 @@ func TestRecordedHistoryIsAccepted(t *testing.T) {
 	}))
 	r.settle(second, c, jobs.Failed, false)
 	r.start("")
-	_, err := jobs.Cancel(t.Context(), r.db, 3, "caller", "enough")
+	_, err := jobs.Cancel(t.Context(), r.db, jobs.CancelParams{Run: 3, By: "caller", Reason: "enough"})
 	r.must(err)
 	_, err = r.store.Leave(t.Context(), second)
 	r.must(err)

@@ -63,13 +63,19 @@ type runState struct {
 	lane     int64
 	parent   int64
 	policy   string
-	children map[string]int64 // by spawn key
-	asked    map[int64]bool   // lives that somebody wants to end
+	children map[spawnKey]int64
+	asked    map[int64]bool // lives that somebody wants to end
 	steps    map[stepKey]step
 	hold     *hold
 	doing    *Claim // its handler has completed it and may still execute
 	wrote    Claim  // the claim whose handler's rows are there
 	finished Claim  // the claim that completed it
+}
+
+// spawnKey names a child: each life of a parent has its own.
+type spawnKey struct {
+	life int64
+	key  string
 }
 
 type stepKey struct {

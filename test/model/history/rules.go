@@ -5,7 +5,8 @@ import "fmt"
 // rules are the transitions by kind. Each gets the run as it was, nil for events about none.
 var rules = map[Kind]func(*Relation, *runState, Event) error{
 	Started: (*Relation).started, Claimed: (*Relation).claimed, Settled: (*Relation).settled, Completed: (*Relation).completed,
-	Returned: (*Relation).returned, Parked: (*Relation).parked, Recovered: (*Relation).recovered, Ended: (*Relation).endedPending,
+	Returned: (*Relation).returned, Parked: (*Relation).parked, Recovered: (*Relation).recovered, Overran: (*Relation).overran,
+	Closing: (*Relation).closing, Ended: (*Relation).endedPending,
 	Replayed: (*Relation).replayed, Purged: (*Relation).purged,
 	Registered: (*Relation).registered, Removed: (*Relation).workerRemoved,
 	Placed: (*Relation).placed, Unplaced: (*Relation).unplaced,
@@ -42,12 +43,12 @@ func (r *Relation) started(known *runState, e Event) error {
 	switch {
 	case known != nil:
 		return r.refuse("protocol", "the run is there already")
-	case e.Status != Pending || e.Token != 0:
-		return r.refuse("protocol", "a run begins pending and without a claim")
+	case e.Status != Pending:
+		return r.refuse("protocol", "a run begins pending")
 	}
 	r.runs[e.Run] = &runState{
 		status: Pending, places: map[string]int{}, lane: e.Lane, parent: e.Parent, policy: e.Policy,
-		children: map[string]int64{}, asked: map[int64]bool{}, steps: map[stepKey]step{},
+		children: map[spawnKey]int64{}, asked: map[int64]bool{}, steps: map[stepKey]step{},
 	}
 	if e.Lane != 0 && r.lanes[e.Lane] == nil {
 		r.lanes[e.Lane] = &laneState{limit: e.Limit}
@@ -60,16 +61,20 @@ func (r *Relation) started(known *runState, e Event) error {
 
 // spawned is S2 for a child: its parent is running, and nobody has asked for its end; a key names one child.
 func (r *Relation) spawned(e Event) error {
-	parent := r.runs[e.Parent]
+	parent, key := r.runs[e.Parent], spawnKey{e.Life, e.Key}
 	switch {
 	case parent == nil:
 		return r.refuse("spawn", "there is no such parent")
 	case parent.status != Running:
 		return r.refuse("spawn", fmt.Sprintf("the parent is %s, and only a running one has children", parent.status))
-	case parent.children[e.Key] != 0:
-		return r.refuse("spawn", fmt.Sprintf("the parent has run %d for this key", parent.children[e.Key]))
+	case e.Token != 0 && parent.claim != Claim{e.Worker, e.Token}:
+		return r.refuse("spawn", fmt.Sprintf("the parent is running under worker %d and token %d", parent.claim.Worker, parent.claim.Token))
+	case e.Life != parent.life:
+		return r.refuse("spawn", fmt.Sprintf("the parent is in life %d", parent.life))
+	case parent.children[key] != 0:
+		return r.refuse("spawn", fmt.Sprintf("the parent has run %d for this key", parent.children[key]))
 	}
-	parent.children[e.Key] = e.Run
+	parent.children[key] = e.Run
 	return r.written(e, parent.claim.Worker)
 }
 
@@ -134,7 +139,9 @@ func (r *Relation) returned(run *runState, e Event) error {
 }
 
 func (r *Relation) parked(run *runState, e Event) error {
-	if e.Attempted && e.End == "" {
+	if e.End != "" {
+		r.tx.closed[e.Run] = true
+	} else if e.Attempted {
 		return r.refuse("park", "waiting without a slot spends no attempt")
 	}
 	return r.returned(run, e)
@@ -155,13 +162,34 @@ func (r *Relation) recovered(run *runState, e Event) error {
 	return nil
 }
 
+// overran ends a run under a live worker. The note that its handler executes keeps it from being replayed.
+func (r *Relation) overran(run *runState, e Event) error {
+	switch {
+	case run.status != Running || run.claim != Claim{e.Worker, e.Token}:
+		return r.refuse("S2", "the run is not running under this claim")
+	case e.Status != TimedOut:
+		return r.refuse("protocol", "only a deadline ends a run under its handler")
+	}
+	r.setStatus(run, e)
+	return nil
+}
+
+// closing is a run whose end waits for its children: nobody has seen it ended.
+func (r *Relation) closing(run *runState, e Event) error {
+	if !r.tx.closed[e.Run] || run.status != e.End {
+		return r.refuse("closing", fmt.Sprintf("the run was %s before this transaction", run.status))
+	}
+	run.status = Pending
+	return nil
+}
+
 // endedPending is S10: only a pending run ends without its claim. A closing one ends as it was going to.
 func (r *Relation) endedPending(run *runState, e Event) error {
 	if e.Status == Done {
 		return r.refuse("S10", "nobody but a claim completes a run")
 	}
 	if run.end != "" {
-		if err := r.closing(run, e); err != nil {
+		if err := r.closes(run, e); err != nil {
 			return err
 		}
 	}
@@ -170,13 +198,13 @@ func (r *Relation) endedPending(run *runState, e Event) error {
 	return nil
 }
 
-// closing says that the children for which a closing run waits have ended.
-func (r *Relation) closing(run *runState, e Event) error {
+// closes says that the children for which a closing run waits have ended. One that is replayed lives on its own.
+func (r *Relation) closes(run *runState, e Event) error {
 	if e.Status != run.end {
 		return r.refuse("closing", fmt.Sprintf("the run was going to be %s", run.end))
 	}
 	for _, id := range run.children {
-		if child := r.runs[id]; child != nil && child.policy == "cancel" && !child.status.ended() {
+		if child := r.runs[id]; child != nil && child.policy == "cancel" && child.life == 0 && !child.status.ended() {
 			return r.refuse("closing", fmt.Sprintf("child %d is still %s", id, child.status))
 		}
 	}
