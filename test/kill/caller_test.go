@@ -68,7 +68,7 @@ func (w *world) cancelling(run int64) pgx.Tx {
 	if _, err := tx.Exec(w.t.Context(), "SET LOCAL idle_in_transaction_session_timeout = 0"); err != nil {
 		w.t.Fatal(err)
 	}
-	answer, err := jobs.Cancel(w.t.Context(), tx, run, "caller", "not needed")
+	answer, err := jobs.Cancel(w.t.Context(), tx, jobs.CancelParams{Run: run, By: "caller", Reason: "not needed"})
 	if err != nil || answer != jobs.CancelDone {
 		w.t.Fatalf("cancel of a pending run says %q, %v", answer, err)
 	}
@@ -88,10 +88,10 @@ func TestCancelOfARunningRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = open.Rollback(context.Background()) }()
-	if answer, err := jobs.Cancel(t.Context(), open, ids[0], "caller", "too late"); err != nil || answer != jobs.CancelAsked {
+	if answer, err := jobs.Cancel(t.Context(), open, jobs.CancelParams{Run: ids[0], By: "caller", Reason: "too late"}); err != nil || answer != jobs.CancelAsked {
 		t.Fatalf("cancel of a running run says %q, %v", answer, err)
 	}
-	if answer, err := jobs.Cancel(t.Context(), w.queue, ids[1], "ann", "wrong"); err != nil || answer != jobs.CancelAsked {
+	if answer, err := jobs.Cancel(t.Context(), w.queue, jobs.CancelParams{Run: ids[1], By: "ann", Reason: "wrong"}); err != nil || answer != jobs.CancelAsked {
 		t.Fatalf("cancel of a running run says %q, %v", answer, err)
 	}
 	w.eventually("the second run is cancelled", func() bool {

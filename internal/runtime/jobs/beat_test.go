@@ -39,7 +39,7 @@ func TestABeatCarriesTuningAndCancelRequests(t *testing.T) {
 	q.starts(2, jobs.StartParams{})
 	mine, theirs := q.claimOne(inc), q.claimOne(other)
 	for _, run := range []int64{mine.RunID, theirs.RunID} {
-		if a, err := jobs.Cancel(t.Context(), q.db, run, "me", "enough"); err != nil || a != jobs.CancelAsked {
+		if a, err := jobs.Cancel(t.Context(), q.db, jobs.CancelParams{Run: run, By: "me", Reason: "enough"}); err != nil || a != jobs.CancelAsked {
 			t.Fatalf("cancel answered %q, %v", a, err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 func (q *queue) cancelIn(tx jobs.Querier, run int64, want jobs.CancelAnswer) {
 	q.t.Helper()
-	if a, err := jobs.Cancel(q.t.Context(), tx, run, "me", "enough"); err != nil || a != want {
+	if a, err := jobs.Cancel(q.t.Context(), tx, jobs.CancelParams{Run: run, By: "me", Reason: "enough"}); err != nil || a != want {
 		q.t.Fatalf("cancel answered %q, %v, want %q", a, err, want)
 	}
 }
@@ -143,7 +143,7 @@ func TestS10CancelFollowsARunThatMoves(t *testing.T) {
 			test.move(q, tx, inc)
 			var answer jobs.CancelAnswer
 			done := background(func() (err error) {
-				answer, err = jobs.Cancel(t.Context(), q.db, run, "me", "enough")
+				answer, err = jobs.Cancel(t.Context(), q.db, jobs.CancelParams{Run: run, By: "me", Reason: "enough"})
 				return err
 			})
 			q.awaitWaiter()
@@ -169,7 +169,7 @@ func TestS10CancelTakesTheSideRowBeforeTheRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := background(func() error {
-		_, err := jobs.Cancel(t.Context(), q.db, run, "me", "enough")
+		_, err := jobs.Cancel(t.Context(), q.db, jobs.CancelParams{Run: run, By: "me", Reason: "enough"})
 		return err
 	})
 	q.awaitWaiter()

@@ -48,6 +48,9 @@ func typed(err error) error {
 	case codeLockTimeout:
 		return fmt.Errorf("%w: %w", ErrBusy, err)
 	}
+	if refused := refusal(pg); refused != nil {
+		return refused
+	}
 	return err
 }
 

@@ -113,7 +113,7 @@ func TestS2AnEndedRunNeverChanges(t *testing.T) {
 	before := one[string](q, `SELECT to_jsonb(r)::text FROM run r WHERE id = $1`, run)
 	q.settle(inc, retried(c, false))
 	q.settle(inc, jobs.Settlement{Claim: c, Outcome: jobs.Failed})
-	if a, err := jobs.Cancel(t.Context(), q.db, run, "me", "late"); err != nil || a != jobs.CancelEnded {
+	if a, err := jobs.Cancel(t.Context(), q.db, jobs.CancelParams{Run: run, By: "me", Reason: "late"}); err != nil || a != jobs.CancelEnded {
 		t.Fatalf("cancel answered %q, %v, want ended", a, err)
 	}
 	mustIs(t, jobs.Complete(t.Context(), q.begin(), c, nil), jobs.ErrLeaseLost, "complete of an ended run")

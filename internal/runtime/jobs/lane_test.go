@@ -270,7 +270,7 @@ func TestS8CancellingARetryFreesItsKeptHold(t *testing.T) {
 	if _, err := lane.Exec(t.Context(), `SELECT FROM lane FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
-	if a, err := jobs.Cancel(t.Context(), q.db, first, "me", "enough"); err != nil || a != jobs.CancelDone {
+	if a, err := jobs.Cancel(t.Context(), q.db, jobs.CancelParams{Run: first, By: "me", Reason: "enough"}); err != nil || a != jobs.CancelDone {
 		t.Fatalf("cancel answered %q, %v", a, err)
 	}
 	commit(t, lane)

@@ -131,7 +131,7 @@ func (h *history) caller(rnd *rand.Rand) {
 			h.fail("start", err)
 		}
 		if rnd.IntN(3) == 0 {
-			_, err := jobs.Cancel(h.ctx, tx, 1+rnd.Int64N(historyRuns), "caller", "enough")
+			_, err := jobs.Cancel(h.ctx, tx, jobs.CancelParams{Run: 1 + rnd.Int64N(historyRuns), By: "caller", Reason: "enough"})
 			h.fail("cancel", err)
 		}
 		if rnd.IntN(8) == 0 {

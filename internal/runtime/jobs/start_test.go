@@ -2,6 +2,8 @@ package jobs_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,24 +20,23 @@ func TestAClaimCarriesWhatStartWasGiven(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register()
-	parent := q.start(jobs.StartParams{Tenant: "acme"})
-	q.settle(inc, completed(q.claimOne(inc)))
-	child := q.start(jobs.StartParams{
-		Input: json.RawMessage(`{"n": 12345678901234567890}`), Scope: "order/7", Parent: parent, MaxAttempts: 9,
-		TriggerSource: "event", TriggerRef: "e1", Tags: map[string]string{"team": "a"},
+	q.start(jobs.StartParams{Tenant: "acme"})
+	parent := q.claimOne(inc)
+	child := q.spawn(parent, "line", jobs.StartParams{
+		Input: json.RawMessage(`{"n": 12345678901234567890}`), Scope: "order/7", MaxAttempts: 9, Tags: map[string]string{"team": "a"},
 	})
 	got := q.claimOne(inc)
 	want := &jobs.Claim{
 		RunID: child, Token: 1, Worker: inc.ID, Type: jobType, Pool: pool, Tenant: "acme", Scope: "order/7", Attempt: 1, MaxAttempts: 9,
-		Parent: parent, Root: parent, TriggerSource: "event", TriggerRef: "e1", Tags: map[string]string{"team": "a"},
-		Input: json.RawMessage(`{"n": 12345678901234567890}`),
+		Parent: parent.RunID, Root: parent.RunID, TriggerSource: "parent", TriggerRef: strconv.FormatInt(parent.RunID, 10),
+		Tags: map[string]string{"team": "a"}, Input: json.RawMessage(`{"n": 12345678901234567890}`),
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(jobs.Claim{})); diff != "" {
 		t.Fatalf("claim differs (-want +got):\n%s", diff)
 	}
 }
 
-func TestStartRefusesWhatItDoesNotTake(t *testing.T) {
+func TestStartRefusesWhatItDoesNotTakeW40W41(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	const nowhere = `pool "nowhere" does not exist in schema "syncline"; create a JobPool with that poolName, start a worker with --pool, or use one of: p`
@@ -52,8 +53,17 @@ func TestStartRefusesWhatItDoesNotTake(t *testing.T) {
 		"limit without lane":  {"work", `{"pool":"p","lane_limit":2}`, `need the option "lane"`},
 		"tags are a list":     {"work", `{"pool":"p","tags":["a"]}`, `want an object whose values are texts`},
 		"tags hold a number":  {"work", `{"pool":"p","tags":{"a":1}}`, `want an object whose values are texts`},
-		"trigger source":      {"work", `{"pool":"p","trigger_source":"moon"}`, `"trigger_source" is "moon", want manual, schedule, event or parent`},
-		"parent is not there": {"work", `{"pool":"p","parent":4711}`, `there is no run 4711`},
+		"trigger source":      {"work", `{"pool":"p","trigger_source":"moon"}`, `"trigger_source" is "moon", want one of: manual, schedule, event, parent`},
+		"a parent":            {"work", `{"pool":"p","parent":4711}`, `unknown option "parent"; known are: `},
+		"a close policy":      {"work", `{"pool":"p","close_policy":"cancel"}`, `unknown option "close_policy"`},
+		"collision":           {"work", `{"pool":"p","lane":"a","collision":"fight"}`, `"collision" is "fight", want one of: queue, reject, replace`},
+		"collision, no lane":  {"work", `{"pool":"p","collision":"reject"}`, `need the option "lane"`},
+		"key without window":  {"work", `{"pool":"p","dedupe_key":"a"}`, `need each other`},
+		"window without key":  {"work", `{"pool":"p","dedupe_window_ms":1}`, `need each other`},
+		"no window":           {"work", `{"pool":"p","dedupe_key":"a","dedupe_window_ms":0}`, `option "dedupe_window_ms" is 0, want a whole number from 1`},
+		"long text":           {"work", `{"pool":"p","scope":"` + strings.Repeat("x", 513) + `"}`, `option "scope" has 513 bytes, want at most 512`},
+		"many tags":           {"work", `{"pool":"p","tags":{` + tags(33) + `}}`, `option "tags" is too large: want at most 32 tags`},
+		"long tag":            {"work", `{"pool":"p","tags":{"a":"` + strings.Repeat("x", 513) + `"}}`, `option "tags" is too large`},
 		"unknown pool":        {"work", `{"pool":"nowhere"}`, nowhere},
 		"no pool":             {"work", `{}`, `no pool for job type "work": no worker has registered the type yet; name one with the option "pool"`},
 	} {
@@ -72,6 +82,15 @@ func TestStartRefusesWhatItDoesNotTake(t *testing.T) {
 	mustIs(t, err, jobs.ErrUnknownPool, "start in an unknown pool")
 	_, err = jobs.Start(t.Context(), q.db, jobs.StartParams{Type: jobType, Pool: pool, Priority: 1000})
 	mustIs(t, err, jobs.ErrInvalidStart, "start with a bad priority")
+}
+
+// tags are n different ones, as JSON without the braces.
+func tags(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"%d":"x"`, i)
+	}
+	return b.String()[1:]
 }
 
 func TestStartUsesThePoolThatRegisteredTheTypeFirst(t *testing.T) {
@@ -143,7 +162,7 @@ func TestStartCommitsWithItsCaller(t *testing.T) {
 	}
 }
 
-func TestPriorityAges(t *testing.T) {
+func TestPriorityAgesW41(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register()

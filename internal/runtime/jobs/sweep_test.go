@@ -157,7 +157,7 @@ func TestS5ARunToBeCancelledEndsWithItsLostLease(t *testing.T) {
 	inc := q.register()
 	run := q.start(jobs.StartParams{})
 	q.claimOne(inc)
-	if _, err := jobs.Cancel(t.Context(), q.db, run, "me", "enough"); err != nil {
+	if _, err := jobs.Cancel(t.Context(), q.db, jobs.CancelParams{Run: run, By: "me", Reason: "enough"}); err != nil {
 		t.Fatal(err)
 	}
 	q.expire(inc)
@@ -251,7 +251,7 @@ func TestS7TheSweepAppliesRequestsToPendingRuns(t *testing.T) {
 	inc := q.register()
 	run := q.start(jobs.StartParams{})
 	c := q.claimOne(inc)
-	if a, err := jobs.Cancel(t.Context(), q.db, run, "me", "enough"); err != nil || a != jobs.CancelAsked {
+	if a, err := jobs.Cancel(t.Context(), q.db, jobs.CancelParams{Run: run, By: "me", Reason: "enough"}); err != nil || a != jobs.CancelAsked {
 		t.Fatalf("cancel answered %q, %v", a, err)
 	}
 	// The handler fails before its worker has seen the request: the run is pending again.

@@ -18,15 +18,17 @@ BEGIN
 END $$;
 
 -- Ends the run inside the caller's transaction. The token names the claim: it grows with every claim of the run. The
--- lane stays held until the handler has stopped.
+-- lane stays held until the handler has stopped, and so long the run cannot be replayed: its worker takes the row of
+-- completing away, or the sweep when the worker is dead.
 CREATE OR REPLACE FUNCTION complete(run bigint, token bigint, output jsonb) RETURNS void
-LANGUAGE plpgsql VOLATILE
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
 DECLARE
   v_worker bigint;
 BEGIN
+  PERFORM check_payload('output', complete.output);
   UPDATE run r
   SET status = 'completed', finished_at = clock_timestamp(), attempts = r.attempts + 1, output = complete.output,
       error = NULL, error_code = NULL, settled_token = r.claim_token
@@ -36,5 +38,8 @@ BEGIN
     RAISE EXCEPTION 'run % is not running under token %', complete.run, complete.token
       USING ERRCODE = 'SL001', HINT = 'Roll back: somebody else may already run it, or it has ended.';
   END IF;
+  INSERT INTO completing (run, token, worker)
+  VALUES (complete.run, complete.token, v_worker)
+  ON CONFLICT (run) DO UPDATE SET token = excluded.token, worker = excluded.worker;
   PERFORM bound_idle(v_worker);
 END $$;

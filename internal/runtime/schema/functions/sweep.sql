@@ -1,53 +1,13 @@
 -- Sweep (S5, S7, S8).
 
--- Ends pending runs without waiting for anybody: the side row first, then the run. A kept hold goes without the lane's
--- lock; the next sweep wakes the lane. Returns the runs that ended.
+-- Ends pending runs without waiting for anybody, and all that this closes. Returns the runs that ended.
 CREATE OR REPLACE FUNCTION end_pending(p_runs bigint[], p_status text, p_code text, p_message text) RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
-SET plan_cache_mode = force_generic_plan
-SET jit = off
-SET enable_seqscan = off
-SET enable_bitmapscan = off
 AS $$
-#variable_conflict use_column
 DECLARE
-  v_taken bigint[];
-  v_ended bigint[];
+  v_ended bigint[] := end_quietly(p_runs, p_status, p_code, array_fill(p_message, ARRAY[cardinality(p_runs)]));
 BEGIN
-  SELECT array_agg(x.id) INTO v_taken
-  FROM (
-    SELECT id FROM (SELECT id FROM ready WHERE id = ANY (p_runs) FOR UPDATE SKIP LOCKED) AS a
-    UNION ALL
-    SELECT id FROM (SELECT id FROM scheduled WHERE id = ANY (p_runs) FOR UPDATE SKIP LOCKED) AS b
-    UNION ALL
-    SELECT id FROM (SELECT id FROM blocked WHERE id = ANY (p_runs) FOR UPDATE SKIP LOCKED) AS c
-    UNION ALL
-    SELECT id FROM (SELECT id FROM waiting WHERE id = ANY (p_runs) FOR UPDATE SKIP LOCKED) AS d
-  ) AS x;
-  IF v_taken IS NULL THEN
-    RETURN '{}';
-  END IF;
-  WITH l AS MATERIALIZED (
-    SELECT r.id
-    FROM run r
-    WHERE r.id = ANY (v_taken) AND r.status = 'pending'
-    ORDER BY r.id
-    FOR NO KEY UPDATE SKIP LOCKED
-  ),
-  u AS (
-    UPDATE run r
-    SET status = p_status, finished_at = clock_timestamp(), error_code = p_code, error = p_message
-    FROM l
-    WHERE r.id = l.id
-    RETURNING r.id
-  )
-  SELECT coalesce(array_agg(id), '{}') INTO v_ended FROM u;
-  DELETE FROM ready WHERE id = ANY (v_ended);
-  DELETE FROM scheduled WHERE id = ANY (v_ended);
-  DELETE FROM blocked WHERE id = ANY (v_ended);
-  DELETE FROM waiting WHERE id = ANY (v_ended);
-  DELETE FROM lane_hold WHERE run = ANY (v_ended) AND worker IS NULL;
   IF cardinality(v_ended) > 0 THEN
     PERFORM wake(closed(v_ended));
   END IF;
@@ -111,7 +71,7 @@ BEGIN
         error = CASE f.status WHEN 'pending' THEN NULL WHEN 'cancelled' THEN f.cancelled ELSE f.message END
     FROM f
     WHERE r.id = f.id
-    RETURNING r.id, r.pool, r.job_type, r.status, r.run_at, r.priority, r.lane, f.message, f.worker, f.pod, f.token, f.started_at
+    RETURNING r.id, r.pool, r.job_type, r.status, r.run_at, r.priority, r.lane, r.replays, f.message, f.worker, f.pod, f.token, f.started_at
   ),
   rd AS (
     INSERT INTO ready (id, pool, job_type, vstart, lane, tenant)
@@ -128,8 +88,8 @@ BEGIN
     ON CONFLICT DO NOTHING
   ),
   a AS (
-    INSERT INTO attempt (run, number, worker, pod, outcome, error_code, error, started_at, finished_at)
-    SELECT id, token, worker, pod, 'lost', 'worker_lost', message, started_at, v_now FROM u
+    INSERT INTO attempt (run, number, replay, worker, pod, outcome, error_code, error, started_at, finished_at)
+    SELECT id, token, replays, worker, pod, 'lost', 'worker_lost', message, started_at, v_now FROM u
     ON CONFLICT DO NOTHING
   ),
   c AS (
@@ -368,6 +328,9 @@ BEGIN
     SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
     JOIN run r ON r.id = t.id
     WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', c.worker, t.token));
+
+  -- Handlers that had ended their runs themselves are gone with their workers.
+  DELETE FROM completing c WHERE NOT EXISTS (SELECT FROM worker w WHERE w.id = c.worker);
 
   ended := ended + sweep_requests();
 
