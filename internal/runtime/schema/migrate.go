@@ -117,12 +117,14 @@ func applyFunctions(ctx context.Context, conn *pgx.Conn, schemaName string) erro
 	})
 }
 
-// functionStatements are the SQL functions over the schema's search path, and the note of what was applied.
+// functionStatements are the SQL functions over the schema's search path, nobody's to execute but their owner's until they
+// are granted, and the note of what was applied. Grants outlast the next time.
 func functionStatements(schemaName string) string {
 	return fmt.Sprintf(`%s
 %s
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA %s FROM PUBLIC;
 UPDATE schema_meta SET functions = '%s';
-`, searchPath(schemaName), functions(), functionsHash())
+`, searchPath(schemaName), functions(), quote(schemaName), functionsHash())
 }
 
 func searchPath(schemaName string) string {

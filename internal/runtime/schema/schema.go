@@ -30,6 +30,12 @@ const MinCompatible int32 = 3
 // Current is the version of the schema that this binary makes and needs: the number of its migrations.
 var Current = int32(len(migrations()))
 
+// Callable are the SQL functions made for other roles: one that has USAGE on the schema and EXECUTE on some of them needs no
+// right on any table. They run as their owner, with their search path pinned. All others are the workers' own.
+var Callable = []string{
+	"start", "start_many", "spawn", "cancel", "cancel_scope", "reschedule_scope", "replay", "signal", "complete",
+}
+
 // Querier is a connection, a pool of connections or a transaction.
 type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row

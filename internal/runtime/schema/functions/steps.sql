@@ -123,4 +123,5 @@ END $$;
 -- The number of a run's next step. The caller holds the run's row. Index: unique (run, replay, seq).
 CREATE OR REPLACE FUNCTION step_number(p_run bigint, p_life integer) RETURNS integer
 LANGUAGE sql STABLE
+SET search_path FROM CURRENT
 AS $$ SELECT coalesce(max(s.seq), 0) + 1 FROM step s WHERE s.run = p_run AND s.replay = p_life $$;
