@@ -15,6 +15,7 @@ import (
 func (s *Story) Epilogue() []Step {
 	return []Step{
 		{"tuning", "The pool is tuned while it runs", s.retune},
+		{"custom-worker", "Jobs of one's own: a pool with a custom worker image", s.customWorker},
 		{"worker-pods", "Worker pods hold no rights, in the cluster or on the node", s.inspectWorkers},
 		{"namespace", "The namespace is deleted with everything in it", s.deleteNamespace},
 		{"uninstall", "The operator is uninstalled, definitions and data stay", s.uninstall},
