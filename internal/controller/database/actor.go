@@ -18,11 +18,12 @@ import (
 )
 
 const (
-	// dialTimeout bounds one connect. With the longest pause between two attempts it stays below the ten seconds in which
-	// a database that comes back must be noticed.
+	// dialTimeout bounds one connect. A database that comes back, or appears, must be noticed and everything that waits for
+	// it be ready within ten seconds: one connect to nobody (3 s), the longest pause with its jitter (3 s), one more look
+	// of a connection or subscription that has no row yet (2 s), and two rounds.
 	dialTimeout = 3 * time.Second
-	// longestPause is the longest time between two attempts to reach a database.
-	longestPause = 4 * time.Second
+	// longestPause is the longest time between two attempts to reach a database, before a jitter of half of it.
+	longestPause = 2 * time.Second
 	// migrateTimeout bounds one migration.
 	migrateTimeout = 5 * time.Minute
 	// cycleTimeout bounds one round of writing and reading.

@@ -149,7 +149,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // recheck is when to look again although nothing tells.
 func (s *scope) recheck() time.Duration {
-	if s.pool != nil && (s.home == homeUnknown || s.home == homeUndecided) {
+	if s.pool != nil && s.home != homeHere {
 		return undecidedRetry
 	}
 	return 0
