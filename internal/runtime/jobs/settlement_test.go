@@ -88,6 +88,42 @@ func TestSettleDecision(t *testing.T) {
 			err: context.Canceled, cause: ErrDeadline,
 			want: Settlement{Outcome: TimedOut, Code: "deadline", Message: "context canceled"},
 		},
+		"W11 attempt timed out": {
+			err: context.DeadlineExceeded, cause: ErrTimeout,
+			want: Settlement{Outcome: Retried, Code: "timeout", Message: "context deadline exceeded", KeepLane: true},
+		},
+		"W11 last attempt timed out": {
+			claim: &Claim{Attempt: 99}, err: boom, cause: ErrTimeout,
+			want: Settlement{Outcome: TimedOut, Code: "timeout", Message: "boom"},
+		},
+		"W11 timed out, not to be retried": {
+			config: TypeConfig{Retry: RetryPolicy{NonRetryable: []string{"timeout"}}}, err: boom, cause: ErrTimeout,
+			want: Settlement{Outcome: TimedOut, Code: "timeout", Message: "boom"},
+		},
+		"W11 permanent though timed out": {
+			err: Permanent("gone", boom), cause: ErrTimeout,
+			want: Settlement{Outcome: Failed, Code: "gone", Message: "boom"},
+		},
+		"success though timed out": {cause: ErrTimeout, want: completed},
+		"with a code": {
+			err:  fmt.Errorf("post: %w", WithCode("http_503", boom)),
+			want: Settlement{Outcome: Retried, Code: "http_503", Message: "post: boom", KeepLane: true},
+		},
+		"W60 a code that is not retryable": {
+			config: TypeConfig{Retry: RetryPolicy{NonRetryable: []string{"x", "http_400"}}}, err: WithCode("http_400", boom),
+			want: Settlement{Outcome: Failed, Code: "http_400", Message: "boom"},
+		},
+		"redacted": {
+			config: TypeConfig{Redact: strings.ToUpper}, err: boom,
+			want: Settlement{Outcome: Retried, Code: "error", Message: "BOOM", KeepLane: true},
+		},
+		"parked": {
+			err: fmt.Errorf("wrapped: %w", &parkError{wait: Wait{Kind: WaitForSignal, Signal: "go"}, delay: time.Hour}),
+			want: Settlement{
+				Outcome: Parked, Code: "parked", Message: `wrapped: parked: waits for signal "go"`, Delay: time.Hour,
+				Wait: Wait{Kind: WaitForSignal, Signal: "go"}, KeepLane: true,
+			},
+		},
 		"cancelled": {
 			err: context.Canceled, cause: &CancelRequested{By: "me", Reason: "enough"},
 			want: Settlement{Outcome: Cancelled, Code: "cancelled", Message: `cancel requested by "me": enough`},
@@ -99,8 +135,8 @@ func TestSettleDecision(t *testing.T) {
 			c.Attempt = max(c.Attempt, 1)
 			got := test.config.Settle(c, []byte(`{}`), test.err, test.cause)
 			if test.want.Outcome == Retried && test.want.Delay == 0 {
-				if got.Delay <= 0 || got.Delay > DefaultRetryBase {
-					t.Errorf("delay is %s, want more than 0 and at most the base", got.Delay)
+				if bound := test.config.Retry.bound(c.Attempt); got.Delay <= 0 || got.Delay > bound {
+					t.Errorf("delay is %s, want more than 0 and at most %s", got.Delay, bound)
 				}
 				got.Delay = 0
 			}
