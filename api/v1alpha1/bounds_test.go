@@ -21,10 +21,11 @@ func long(n int) string { return strings.Repeat("a", n) }
 
 // The changes that make room for a field of a union.
 var (
-	bearer = []change{{"spec.http.auth", map[string]any{"bearer": map[string]any{"secretRef": map[string]any{"name": "api"}}}}}
-	period = []change{{"spec.schedule", nil}}
-	tokens = []change{{"spec.source.http.cursor", nil}, {"spec.source.http.order", "None"}}
-	noDiff = []change{{"spec.sink.diff", nil}}
+	bearer    = []change{{"spec.http.auth", map[string]any{"bearer": map[string]any{"secretRef": map[string]any{"name": "api"}}}}}
+	perSecond = []change{{"spec.startRate.startsPerSecond", 1}}
+	period    = []change{{"spec.schedule", nil}}
+	tokens    = []change{{"spec.source.http.cursor", nil}, {"spec.source.http.order", "None"}}
+	noDiff    = []change{{"spec.sink.diff", nil}}
 )
 
 var bounds = []bound{
@@ -40,7 +41,13 @@ var bounds = []bound{
 	{"JobPool", "spec.lease.heartbeatPeriodSeconds", nil, []any{1, 28800, nil}, []any{0, 28801}},
 	{"JobPool", "spec.lease.sweepPeriodSeconds", nil, []any{1, 3600, nil}, []any{0, 3601}},
 	{"JobPool", "spec.drainTimeoutSeconds", nil, []any{1, 86400, nil}, []any{0, 86401}},
-	{"JobPool", "spec.stopPolicy", nil, []any{"None", "Hold", nil}, []any{"HoldAndDrain", "hold"}},
+	{"JobPool", "spec.stopPolicy", nil, []any{"None", "Hold", "HoldAndDrain", nil}, []any{"Drain", "hold"}},
+	{"JobPool", "spec.maxRunning", nil, []any{0, 100000, nil}, []any{-1, 100001}},
+	{"JobPool", "spec.startRate.startsPerSecond", nil, []any{1, 8, "0.5", "2k"}, []any{"", "fast", nil}},
+	{"JobPool", "spec.startRate.burst", perSecond, []any{1, 100000, nil}, []any{0, 100001}},
+	{"JobPool", "spec.fairness", nil, []any{"None", "Tenant", nil}, []any{"tenant", "Priority"}},
+	{"JobPool", "spec.retention.completedSeconds", nil, []any{60, 315360000, nil}, []any{59, 315360001}},
+	{"JobPool", "spec.retention.failedSeconds", nil, []any{60, 315360000, nil}, []any{59, 315360001}},
 
 	{"IntegrationConnection", "spec.provider", nil, []any{"a", long(63), "git-hub2"}, []any{"", long(64), "GitHub", "-a", "a_b", nil}},
 	{"IntegrationConnection", "spec.http.baseURL", nil, []any{"http://a", "https://" + long(1016)}, []any{"", "https://" + long(1017), nil}},

@@ -118,7 +118,10 @@ const (
 	ReasonNoWorkers = "NoWorkers"
 	// ReasonStaleLeases surfaces when runs are held by workers whose lease has ended.
 	ReasonStaleLeases = "StaleLeases"
-	// ReasonHeld surfaces when spec.stopPolicy is Hold.
+	// ReasonTypesUnserved surfaces when runs are due whose job type no live worker of the pool serves, as while a rollout
+	// is under way; status.claims.unservedTypes names the types.
+	ReasonTypesUnserved = "TypesUnserved"
+	// ReasonHeld surfaces when spec.stopPolicy is Hold or HoldAndDrain.
 	ReasonHeld = "Held"
 )
 

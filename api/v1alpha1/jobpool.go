@@ -6,7 +6,7 @@ import (
 )
 
 // StopPolicy says whether a pool takes new runs.
-// +kubebuilder:validation:Enum=None;Hold
+// +kubebuilder:validation:Enum=None;Hold;HoldAndDrain
 type StopPolicy string
 
 const (
@@ -14,6 +14,8 @@ const (
 	StopPolicyNone StopPolicy = "None"
 	// StopPolicyHold stops claiming; runs that are in flight finish, and the pods stay.
 	StopPolicyHold StopPolicy = "Hold"
+	// StopPolicyHoldAndDrain also cancels what still runs after the drain timeout, and gives it back; the pods stay.
+	StopPolicyHoldAndDrain StopPolicy = "HoldAndDrain"
 )
 
 // WakeMode says how a worker learns of due runs besides its timer.
@@ -60,6 +62,26 @@ type JobPoolSpec struct {
 	// +kubebuilder:validation:Maximum=1000
 	Concurrency int32 `json:"concurrency,omitempty"`
 
+	// maxRunning is the number of runs in flight in the whole pool, over all of its workers, 0 to 100000; 0 is no limit.
+	// The database keeps it: runs of a worker that has died count until they are put back. A change reaches running
+	// workers without a restart.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	MaxRunning *int32 `json:"maxRunning,omitempty"`
+
+	// startRate limits how fast the whole pool starts runs, retries among them; without it nothing does. A change reaches
+	// running workers without a restart.
+	// +optional
+	StartRate *StartRate `json:"startRate,omitempty"`
+
+	// fairness is None when runs are claimed by due time and priority, whoever they belong to, or Tenant when the tenants
+	// take turns, so that one with a great many runs does not hold the others up; runs without a tenant are one more.
+	// Within a tenant the order stays. A change reaches running workers without a restart.
+	// +optional
+	// +default="None"
+	Fairness Fairness `json:"fairness,omitempty"`
+
 	// claim tunes how workers look for due runs. A change reaches running workers without a restart.
 	// +optional
 	// +default={"pollPeriodSeconds":1}
@@ -79,8 +101,15 @@ type JobPoolSpec struct {
 	// +kubebuilder:validation:Maximum=86400
 	DrainTimeoutSeconds int32 `json:"drainTimeoutSeconds,omitempty"`
 
+	// retention says how long runs are kept after they have ended. A run goes with its attempts, steps and signals, and
+	// only when all runs of its tree are due to go.
+	// +optional
+	// +default={"completedSeconds":604800,"failedSeconds":2592000}
+	Retention Retention `json:"retention,omitzero"`
+
 	// stopPolicy says whether workers take new runs: None lets them, Hold makes them finish what they have and claim no
-	// more. Pods stay up in both. A change reaches running workers without a restart.
+	// more, HoldAndDrain also cancels what still runs after drainTimeoutSeconds and gives it back without spending an
+	// attempt. Pods stay up in all of them. A change reaches running workers without a restart.
 	// +optional
 	// +default="None"
 	StopPolicy StopPolicy `json:"stopPolicy,omitempty"`
@@ -289,6 +318,20 @@ type ClaimsStatus struct {
 	// +kubebuilder:validation:Minimum=0
 	Workers *int32 `json:"workers,omitempty"`
 
+	// unservedRuns is the number of due runs whose job type no live worker of the pool serves.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	UnservedRuns *int64 `json:"unservedRuns,omitempty"`
+
+	// unservedTypes are the job types of those runs, the first 10.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=1024
+	UnservedTypes []string `json:"unservedTypes,omitempty"`
+
 	// oldestPendingTime is since when the run that waits longest has been due.
 	// +optional
 	OldestPendingTime *metav1.Time `json:"oldestPendingTime,omitempty"`
@@ -333,6 +376,7 @@ type ClaimsStatus struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Stop",type=string,priority=1,JSONPath=`.spec.stopPolicy`
 // +kubebuilder:printcolumn:name="Blocked",type=integer,priority=1,JSONPath=`.status.claims.blockedRuns`
+// +kubebuilder:printcolumn:name="Unserved",type=integer,priority=1,JSONPath=`.status.claims.unservedRuns`
 // +kubebuilder:printcolumn:name="Stale",type=integer,priority=1,JSONPath=`.status.claims.staleRuns`
 // +kubebuilder:printcolumn:name="Recovered",type=integer,priority=1,JSONPath=`.status.claims.leasesRecovered`
 // +kubebuilder:printcolumn:name="Draining",type=integer,priority=1,JSONPath=`.status.drainingReplicas`

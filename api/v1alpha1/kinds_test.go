@@ -39,6 +39,8 @@ spec: {database: {secretRef: {name: db}}}
 database: {secretRef: {name: db, key: uri}, schema: syncline}
 replicas: 1
 concurrency: 10
+fairness: None
+retention: {completedSeconds: 604800, failedSeconds: 2592000}
 claim: {pollPeriodSeconds: 1, wakeMode: Notify}
 lease: {staleThresholdSeconds: 60, sweepPeriodSeconds: 15}
 drainTimeoutSeconds: 30

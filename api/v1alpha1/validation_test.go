@@ -92,6 +92,22 @@ var rules = map[string]row{
 			"a shorter one; spec.poolName may have 63",
 	},
 
+	"start rate of nothing": {
+		object: jobPool,
+		bad:    []change{{"spec.startRate.startsPerSecond", 0}},
+		good:   []change{{"spec.startRate.startsPerSecond", "0.001"}},
+		field:  "spec.startRate.startsPerSecond",
+		message: "spec.startRate.startsPerSecond must be from 0.001 to 100000: leave startRate out for no limit, or set spec.stopPolicy " +
+			"to Hold to start nothing",
+	},
+	"start rate above what a database can do": {
+		object:  jobPool,
+		bad:     []change{{"spec.startRate.startsPerSecond", "100001"}},
+		good:    []change{{"spec.startRate.startsPerSecond", "100k"}},
+		field:   "spec.startRate.startsPerSecond",
+		message: "spec.startRate.startsPerSecond must be from 0.001 to 100000",
+	},
+
 	// IntegrationConnection
 	"provider changed": {
 		object: connection,

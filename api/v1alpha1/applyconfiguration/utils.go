@@ -86,6 +86,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RateLimitApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RequestHeader"):
 		return &apiv1alpha1.RequestHeaderApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Retention"):
+		return &apiv1alpha1.RetentionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RunStatus"):
 		return &apiv1alpha1.RunStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Schedule"):
@@ -96,6 +98,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SourceLimits"):
 		return &apiv1alpha1.SourceLimitsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StartRate"):
+		return &apiv1alpha1.StartRateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TimestampCursor"):
 		return &apiv1alpha1.TimestampCursorApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TokenCursor"):

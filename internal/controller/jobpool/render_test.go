@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/syncline-dev/syncline/api/v1alpha1"
+	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -104,7 +105,10 @@ func TestTuningRollsNoPods(t *testing.T) {
 	after, err := Deployment(makePool(func(p *v1alpha1.JobPool) {
 		p.Generation++
 		p.Spec.Concurrency = 99
-		p.Spec.StopPolicy = v1alpha1.StopPolicyHold
+		p.Spec.StopPolicy = v1alpha1.StopPolicyHoldAndDrain
+		p.Spec.MaxRunning, p.Spec.Fairness = new(int32(9)), v1alpha1.FairnessTenant
+		p.Spec.StartRate = &v1alpha1.StartRate{StartsPerSecond: resource.MustParse("5"), Burst: 1}
+		p.Spec.Retention = v1alpha1.Retention{CompletedSeconds: 60, FailedSeconds: 60}
 		p.Spec.Claim = v1alpha1.ClaimTuning{PollPeriodSeconds: 60, WakeMode: v1alpha1.WakeModePoll}
 		p.Spec.Lease = v1alpha1.LeaseTuning{StaleThresholdSeconds: 600, HeartbeatPeriodSeconds: 10, SweepPeriodSeconds: 60}
 	}), 2, testOptions)
@@ -125,6 +129,27 @@ func TestTuningReachesTheRow(t *testing.T) {
 	p.Spec.Lease.HeartbeatPeriodSeconds, p.Spec.StopPolicy = 5, v1alpha1.StopPolicyHold
 	if got := Tuning(&p.Spec); got.HeartbeatMillis != 5000 || !got.Hold {
 		t.Errorf("tuning with a heartbeat of its own, held: %+v", got)
+	}
+	if err := got.Validate(); err != nil {
+		t.Errorf("a worker would refuse it: %v", err)
+	}
+}
+
+func TestLimitsReachTheRow(t *testing.T) {
+	p := makePool(func(p *v1alpha1.JobPool) {
+		p.Spec.MaxRunning = new(int32(40))
+		p.Spec.StartRate = &v1alpha1.StartRate{StartsPerSecond: resource.MustParse("500m"), Burst: 3}
+		p.Spec.Fairness = v1alpha1.FairnessTenant
+		p.Spec.Retention = v1alpha1.Retention{CompletedSeconds: 60, FailedSeconds: 120}
+		p.Spec.StopPolicy = v1alpha1.StopPolicyHoldAndDrain
+	})
+	got := Tuning(&p.Spec)
+	want := Tuning(&makePool().Spec)
+	want.Hold, want.Drain, want.MaxRunning, want.Fairness = true, true, 40, spec.FairnessTenant
+	want.StartRate = &spec.StartRate{PerSecond: 0.5, Burst: 3}
+	want.Retention = spec.Retention{CompletedMillis: 60_000, FailedMillis: 120_000}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("tuning (-want +got):\n%s", diff)
 	}
 	if err := got.Validate(); err != nil {
 		t.Errorf("a worker would refuse it: %v", err)

@@ -2,6 +2,7 @@ package jobpool
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -81,6 +82,8 @@ func (s *scope) claims(before *v1alpha1.ClaimsStatus, now time.Time) *v1alpha1.C
 		BlockedRuns:         &state.Depth.Blocked,
 		RunningRuns:         &state.Depth.Running,
 		StaleRuns:           &state.Depth.Stale,
+		UnservedRuns:        &state.Depth.Unserved,
+		UnservedTypes:       state.UnservedTypes,
 		Workers:             new(int32(state.Workers)),
 		OldestPendingTime:   instant(state.OldestPending),
 		OldestHeartbeatTime: instant(shownBeat(state)),
@@ -223,11 +226,15 @@ func (s *scope) health(state *schema.PoolState, now time.Time) condition.Verdict
 		return condition.Note(v1alpha1.ReasonStaleLeases, "runs are held by workers whose lease has ended: they are put back by the next sweep; look for "+
 			"workers that hang or cannot reach the database")
 	case s.tuning.Hold:
-		return condition.Note(v1alpha1.ReasonHeld, "spec.stopPolicy is Hold: no run is claimed")
+		return condition.Note(v1alpha1.ReasonHeld, fmt.Sprintf("spec.stopPolicy is %s: no run is claimed", s.pool.Spec.StopPolicy))
 	case d.Pending > 0 && state.Workers == 0 && s.replicas() == 0:
 		return condition.Note(v1alpha1.ReasonNoWorkers, "runs are due, but the pool has no workers: raise spec.replicas")
 	case s.waitedFor(now) >= claimGrace:
 		return condition.Fail(v1alpha1.ReasonNoWorkers, "runs are due, but no worker has a lease: look at the pods and at the condition WorkersAvailable")
+	}
+	if state.Workers > 0 && state.Depth.Unserved > 0 {
+		return condition.Note(v1alpha1.ReasonTypesUnserved, fmt.Sprintf("runs are due whose job type no worker of the pool serves (%s): "+
+			"roll out workers that do, or cancel the runs", strings.Join(state.UnservedTypes, ", ")))
 	}
 	return condition.Pass(v1alpha1.ReasonLeasesRenewed, "workers beat in time and due runs are claimed")
 }

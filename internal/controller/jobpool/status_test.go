@@ -100,6 +100,14 @@ func TestConditions(t *testing.T) {
 			[2]string{"True", "Succeeded"},
 			"ClaimsHealthy",
 		},
+		"runs that no worker knows": {
+			makeScope(func(s *scope) {
+				s.view.State.Depth.Unserved, s.view.State.UnservedTypes = 2, []string{"mail", "report"}
+			}),
+			[2]string{"False", "TypesUnserved"},
+			[2]string{"True", "Succeeded"},
+			"ClaimsHealthy",
+		},
 		"due runs, no worker": {
 			makeScope(func(s *scope) {
 				s.view.State.Workers, s.view.State.Depth.Pending, s.view.State.OldestPending = 0, 5, new(now.Add(-time.Minute))

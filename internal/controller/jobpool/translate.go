@@ -19,9 +19,17 @@ func PoolName(pool *v1alpha1.JobPool) string {
 // Tuning is the part of a JobPool that reaches running workers through the pool's row.
 func Tuning(s *v1alpha1.JobPoolSpec) spec.Pool {
 	return spec.Pool{
-		Version:         spec.Version,
-		Concurrency:     int(s.Concurrency),
-		Hold:            s.StopPolicy == v1alpha1.StopPolicyHold,
+		Version:     spec.Version,
+		Concurrency: int(s.Concurrency),
+		Hold:        s.StopPolicy == v1alpha1.StopPolicyHold || s.StopPolicy == v1alpha1.StopPolicyHoldAndDrain,
+		Drain:       s.StopPolicy == v1alpha1.StopPolicyHoldAndDrain,
+		MaxRunning:  maxRunning(s.MaxRunning),
+		StartRate:   startRate(s.StartRate),
+		Fairness:    fairness(s.Fairness),
+		Retention: spec.Retention{
+			CompletedMillis: 1000 * int64(s.Retention.CompletedSeconds),
+			FailedMillis:    1000 * int64(s.Retention.FailedSeconds),
+		},
 		WakeMode:        spec.WakeMode(s.Claim.WakeMode),
 		PollMillis:      1000 * int64(s.Claim.PollPeriodSeconds),
 		LeaseMillis:     1000 * int64(s.Lease.StaleThresholdSeconds),

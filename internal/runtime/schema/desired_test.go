@@ -2,6 +2,7 @@ package schema_test
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -353,7 +354,7 @@ func TestSnapshotOfAnEmptySchemaIsEmpty(t *testing.T) {
 	}
 }
 
-func TestSnapshotCountsRuns(t *testing.T) {
+func TestSnapshotCountsRunsW71(t *testing.T) {
 	t.Parallel()
 	db := declared(t)
 	ctx := t.Context()
@@ -377,17 +378,24 @@ SELECT id, '', ARRAY[100 + tuning_generation, 999], ARRAY[7, 1] FROM w`
 		`SELECT start('a', '{}', '{"pool": "batch"}')`,
 		`SELECT start('a', '{}', '{"pool": "batch"}')`,
 		`SELECT start('a', '{}', '{"pool": "batch", "delay_ms": 3600000}')`,
+		`SELECT start('b', '{}', '{"pool": "batch", "lane": "l"}')`,
+		`SELECT start('c', '{}', '{"pool": "batch"}')`,
+		`SELECT start('c', '{}', '{"pool": "batch"}')`,
+		`INSERT INTO blocked (id, lane, pool, job_type, vstart) VALUES (900, 1, 'batch', 'a', clock_timestamp())`,
 	} {
 		if _, err := db.Exec(ctx, call); err != nil {
 			t.Fatal(err)
 		}
 	}
 	p := read(t, db).Pools["batch"]
-	if want := (schema.Depth{Pending: 2, Scheduled: 1, Running: 1, Stale: 1}); p.Depth != want {
+	if want := (schema.Depth{Pending: 5, Scheduled: 1, Blocked: 1, Running: 1, Stale: 1, Unserved: 3}); p.Depth != want {
 		t.Errorf("depth is %+v, want %+v", p.Depth, want)
 	}
 	if p.Workers != 1 || p.WorkersCurrent != 1 || p.OldestBeat == nil || p.OldestPending == nil || p.Late {
 		t.Errorf("workers and times: %+v", p)
+	}
+	if want := []string{"b", "c"}; !slices.Equal(p.UnservedTypes, want) {
+		t.Errorf("types that no live worker serves are %v, want %v", p.UnservedTypes, want)
 	}
 }
 

@@ -39,6 +39,8 @@ type PoolState struct {
 	WorkersCurrent  int   `json:"workers_current"`
 	WorkersDraining int   `json:"workers_draining"`
 	Depth           Depth `json:"depth"`
+	// UnservedTypes are the job types of unserved runs, the first ten.
+	UnservedTypes []string `json:"unserved_types"`
 	// OldestPending is since when the due run that waits longest has been due.
 	OldestPending *time.Time `json:"oldest_pending"`
 	// OldestBeat is the last beat of the worker that has been silent for longest.
@@ -64,6 +66,8 @@ type Depth struct {
 	Running int64 `json:"running"`
 	// Stale runs are held by a worker without a lease.
 	Stale int64 `json:"stale"`
+	// Unserved runs are due and of a job type that no live worker of the pool serves; Pending counts them too.
+	Unserved int64 `json:"unserved"`
 }
 
 // ConnectionState is a connection's row.

@@ -39,7 +39,8 @@ SELECT clock_timestamp(),
 			'oldest_beat', working.oldest_beat, 'late', coalesce(working.late, false),
 			'depth', jsonb_build_object(
 				'pending', least(due.n + over.n, $2), 'scheduled', later.n, 'blocked', laned.n,
-				'running', coalesce(held.running, 0), 'stale', coalesce(held.stale, 0)),
+				'running', coalesce(held.running, 0), 'stale', coalesce(held.stale, 0), 'unserved', least(unknown.n, $2)),
+			'unserved_types', unknown.types,
 			'oldest_pending', least((SELECT run_at FROM run WHERE id = due.first), over.oldest),
 			'completed', p.completed, 'failed', p.failed,
 			'fenced_writes', p.fenced_writes, 'leases_recovered', p.leases_recovered)), '{}')
@@ -64,6 +65,9 @@ SELECT clock_timestamp(),
 				LIMIT $2) AS l) AS later
 		CROSS JOIN LATERAL (
 			SELECT count(*) AS n FROM (SELECT FROM blocked WHERE blocked.pool = p.name LIMIT $2) AS b) AS laned
+		CROSS JOIN LATERAL (
+			SELECT coalesce(sum(u.runs), 0)::bigint AS n, (array_agg(left(u.job_type, 1024) ORDER BY u.job_type))[:10] AS types
+			FROM unserved(p.name, $2) AS u) AS unknown
 	),
 	(
 		SELECT coalesce(jsonb_object_agg(c.id, jsonb_build_object(

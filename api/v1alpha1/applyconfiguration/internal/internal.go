@@ -103,6 +103,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: staleRuns
       type:
         scalar: numeric
+    - name: unservedRuns
+      type:
+        scalar: numeric
+    - name: unservedTypes
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: workers
       type:
         scalar: numeric
@@ -167,6 +176,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+- name: com.github.syncline-dev.syncline.api.v1alpha1.Fairness
+  scalar: string
 - name: com.github.syncline-dev.syncline.api.v1alpha1.FieldMapping
   map:
     fields:
@@ -462,11 +473,18 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 30
+    - name: fairness
+      type:
+        namedType: com.github.syncline-dev.syncline.api.v1alpha1.Fairness
+      default: None
     - name: lease
       type:
         namedType: com.github.syncline-dev.syncline.api.v1alpha1.LeaseTuning
       default:
         staleThresholdSeconds: 60
+    - name: maxRunning
+      type:
+        scalar: numeric
     - name: poolName
       type:
         scalar: string
@@ -474,6 +492,15 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 1
+    - name: retention
+      type:
+        namedType: com.github.syncline-dev.syncline.api.v1alpha1.Retention
+      default:
+        completedSeconds: 604800
+        failedSeconds: 2592000
+    - name: startRate
+      type:
+        namedType: com.github.syncline-dev.syncline.api.v1alpha1.StartRate
     - name: stopPolicy
       type:
         namedType: com.github.syncline-dev.syncline.api.v1alpha1.StopPolicy
@@ -608,6 +635,17 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: value
       type:
         scalar: string
+- name: com.github.syncline-dev.syncline.api.v1alpha1.Retention
+  map:
+    fields:
+    - name: completedSeconds
+      type:
+        scalar: numeric
+      default: 604800
+    - name: failedSeconds
+      type:
+        scalar: numeric
+      default: 2592000
 - name: com.github.syncline-dev.syncline.api.v1alpha1.RunAction
   scalar: string
 - name: com.github.syncline-dev.syncline.api.v1alpha1.RunOutcome
@@ -724,6 +762,16 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 10737418240
+- name: com.github.syncline-dev.syncline.api.v1alpha1.StartRate
+  map:
+    fields:
+    - name: burst
+      type:
+        scalar: numeric
+      default: 1
+    - name: startsPerSecond
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
 - name: com.github.syncline-dev.syncline.api.v1alpha1.StopPolicy
   scalar: string
 - name: com.github.syncline-dev.syncline.api.v1alpha1.TimestampCursor

@@ -26,6 +26,10 @@ type ClaimsStatusApplyConfiguration struct {
 	StaleRuns *int64 `json:"staleRuns,omitempty"`
 	// workers is the number of workers with a lease that is in force.
 	Workers *int32 `json:"workers,omitempty"`
+	// unservedRuns is the number of due runs whose job type no live worker of the pool serves.
+	UnservedRuns *int64 `json:"unservedRuns,omitempty"`
+	// unservedTypes are the job types of those runs, the first 10.
+	UnservedTypes []string `json:"unservedTypes,omitempty"`
 	// oldestPendingTime is since when the run that waits longest has been due.
 	OldestPendingTime *v1.Time `json:"oldestPendingTime,omitempty"`
 	// oldestHeartbeatTime is the last beat of the worker that has been silent for longest. While all workers beat in
@@ -98,6 +102,24 @@ func (b *ClaimsStatusApplyConfiguration) WithStaleRuns(value int64) *ClaimsStatu
 // If called multiple times, the Workers field is set to the value of the last call.
 func (b *ClaimsStatusApplyConfiguration) WithWorkers(value int32) *ClaimsStatusApplyConfiguration {
 	b.Workers = &value
+	return b
+}
+
+// WithUnservedRuns sets the UnservedRuns field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the UnservedRuns field is set to the value of the last call.
+func (b *ClaimsStatusApplyConfiguration) WithUnservedRuns(value int64) *ClaimsStatusApplyConfiguration {
+	b.UnservedRuns = &value
+	return b
+}
+
+// WithUnservedTypes adds the given value to the UnservedTypes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the UnservedTypes field.
+func (b *ClaimsStatusApplyConfiguration) WithUnservedTypes(values ...string) *ClaimsStatusApplyConfiguration {
+	for i := range values {
+		b.UnservedTypes = append(b.UnservedTypes, values[i])
+	}
 	return b
 }
 

@@ -23,6 +23,17 @@ type JobPoolSpecApplyConfiguration struct {
 	// concurrency is the number of runs in flight per worker pod, 1 to 1000. A change reaches running workers without
 	// a restart.
 	Concurrency *int32 `json:"concurrency,omitempty"`
+	// maxRunning is the number of runs in flight in the whole pool, over all of its workers, 0 to 100000; 0 is no limit.
+	// The database keeps it: runs of a worker that has died count until they are put back. A change reaches running
+	// workers without a restart.
+	MaxRunning *int32 `json:"maxRunning,omitempty"`
+	// startRate limits how fast the whole pool starts runs, retries among them; without it nothing does. A change reaches
+	// running workers without a restart.
+	StartRate *StartRateApplyConfiguration `json:"startRate,omitempty"`
+	// fairness is None when runs are claimed by due time and priority, whoever they belong to, or Tenant when the tenants
+	// take turns, so that one with a great many runs does not hold the others up; runs without a tenant are one more.
+	// Within a tenant the order stays. A change reaches running workers without a restart.
+	Fairness *apiv1alpha1.Fairness `json:"fairness,omitempty"`
 	// claim tunes how workers look for due runs. A change reaches running workers without a restart.
 	Claim *ClaimTuningApplyConfiguration `json:"claim,omitempty"`
 	// lease tunes how workers keep the runs that they claimed and how a dead worker is noticed. A change reaches running
@@ -31,8 +42,12 @@ type JobPoolSpecApplyConfiguration struct {
 	// drainTimeoutSeconds is how long a pod that is told to stop lets its runs finish before it gives them back, in
 	// seconds, 1 to 86400. The pod's termination grace period is derived from it. A change rolls the pods.
 	DrainTimeoutSeconds *int32 `json:"drainTimeoutSeconds,omitempty"`
+	// retention says how long runs are kept after they have ended. A run goes with its attempts, steps and signals, and
+	// only when all runs of its tree are due to go.
+	Retention *RetentionApplyConfiguration `json:"retention,omitempty"`
 	// stopPolicy says whether workers take new runs: None lets them, Hold makes them finish what they have and claim no
-	// more. Pods stay up in both. A change reaches running workers without a restart.
+	// more, HoldAndDrain also cancels what still runs after drainTimeoutSeconds and gives it back without spending an
+	// attempt. Pods stay up in all of them. A change reaches running workers without a restart.
 	StopPolicy *apiv1alpha1.StopPolicy `json:"stopPolicy,omitempty"`
 	// template is a pod template that the operator completes: the container named "worker" gets the worker's image,
 	// command, probes, mounts and security context where the template does not say otherwise; other containers, volumes
@@ -78,6 +93,30 @@ func (b *JobPoolSpecApplyConfiguration) WithConcurrency(value int32) *JobPoolSpe
 	return b
 }
 
+// WithMaxRunning sets the MaxRunning field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxRunning field is set to the value of the last call.
+func (b *JobPoolSpecApplyConfiguration) WithMaxRunning(value int32) *JobPoolSpecApplyConfiguration {
+	b.MaxRunning = &value
+	return b
+}
+
+// WithStartRate sets the StartRate field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StartRate field is set to the value of the last call.
+func (b *JobPoolSpecApplyConfiguration) WithStartRate(value *StartRateApplyConfiguration) *JobPoolSpecApplyConfiguration {
+	b.StartRate = value
+	return b
+}
+
+// WithFairness sets the Fairness field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Fairness field is set to the value of the last call.
+func (b *JobPoolSpecApplyConfiguration) WithFairness(value apiv1alpha1.Fairness) *JobPoolSpecApplyConfiguration {
+	b.Fairness = &value
+	return b
+}
+
 // WithClaim sets the Claim field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Claim field is set to the value of the last call.
@@ -99,6 +138,14 @@ func (b *JobPoolSpecApplyConfiguration) WithLease(value *LeaseTuningApplyConfigu
 // If called multiple times, the DrainTimeoutSeconds field is set to the value of the last call.
 func (b *JobPoolSpecApplyConfiguration) WithDrainTimeoutSeconds(value int32) *JobPoolSpecApplyConfiguration {
 	b.DrainTimeoutSeconds = &value
+	return b
+}
+
+// WithRetention sets the Retention field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Retention field is set to the value of the last call.
+func (b *JobPoolSpecApplyConfiguration) WithRetention(value *RetentionApplyConfiguration) *JobPoolSpecApplyConfiguration {
+	b.Retention = value
 	return b
 }
 
