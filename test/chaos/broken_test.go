@@ -51,11 +51,10 @@ func breaking(s settings, store worker.Store, db *pgxpool.Pool) worker.Store {
 
 func (b *broken) Beat(ctx context.Context, conn *pgx.Conn, inc *jobs.Incarnation, p jobs.BeatParams) (jobs.BeatResult, error) {
 	r, err := b.Store.Beat(ctx, conn, inc, p)
+	if err != nil {
+		return jobs.BeatResult{Confirmed: b.Broken == neverFences}, b.unlessFearless(err)
+	}
 	switch {
-	case b.Broken == neverFences && err != nil:
-		return jobs.BeatResult{Confirmed: true}, nil
-	case err != nil:
-		return r, err
 	case b.Broken == neverReconciles:
 		r.NeedsReconcile = false
 	case b.Broken == ownClock:
@@ -66,9 +65,17 @@ func (b *broken) Beat(ctx context.Context, conn *pgx.Conn, inc *jobs.Incarnation
 		_, err = conn.Exec(ctx, "DELETE FROM worker WHERE id = $1", inc.ID)
 		return jobs.BeatResult{Confirmed: true}, err
 	case b.Broken == givesBackRunning && p.Draining:
-		_, err = b.Store.GiveBack(ctx, inc, b.all()...)
+		_, err = b.GiveBack(ctx, inc, b.all()...)
 	}
 	return r, err
+}
+
+// unlessFearless hides that a renewal failed from a worker that does not fence itself.
+func (b *broken) unlessFearless(err error) error {
+	if b.Broken == neverFences {
+		return nil
+	}
+	return err
 }
 
 // revive inserts the row of an incarnation that is gone.
@@ -81,14 +88,15 @@ VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + $5::bigint * interval '1 mil
 	return err
 }
 
-func (b *broken) Claim(ctx context.Context, inc *jobs.Incarnation, slots int) ([]*jobs.Claim, error) {
+func (b *broken) Claim(ctx context.Context, inc *jobs.Incarnation, slots int) ([]*jobs.Claim, time.Duration, error) {
 	if b.Broken == handsOutEarly {
-		return b.claimUncommitted(ctx, inc, slots)
+		claims, err := b.claimUncommitted(ctx, inc, slots)
+		return claims, 0, err
 	}
 	b.mu.Lock()
 	before := slices.Collect(maps.Keys(b.held))
 	b.mu.Unlock()
-	claims, err := b.Store.Claim(ctx, inc, slots)
+	claims, again, err := b.Store.Claim(ctx, inc, slots)
 	if b.Broken == claimsMeanwhile && err == nil {
 		_, err = b.Store.Reconcile(ctx, inc, before) // as one whose list was made while the claim was on its way
 	}
@@ -97,7 +105,7 @@ func (b *broken) Claim(ctx context.Context, inc *jobs.Incarnation, slots int) ([
 	for _, c := range claims {
 		b.held[jobs.Held{RunID: c.RunID, Token: c.Token}] = c
 	}
-	return claims, err
+	return claims, again, err
 }
 
 // claimUncommitted hands claims out whose transaction is committed later.
@@ -107,7 +115,7 @@ func (b *broken) claimUncommitted(ctx context.Context, inc *jobs.Incarnation, sl
 		return nil, err
 	}
 	time.AfterFunc(300*time.Millisecond, func() { _ = tx.Commit(context.Background()) })
-	rows, err := tx.Query(ctx, "SELECT run, token, job_type, input, attempts + 1 FROM claim($1, $2, $3, $4)", inc.ID, inc.Pool, b.Types, slots)
+	rows, err := tx.Query(ctx, "SELECT run, token, job_type, input, attempts + 1 FROM claim($1, $2, $3, $4) WHERE run > 0", inc.ID, inc.Pool, b.Types, slots)
 	if err != nil {
 		return nil, err
 	}

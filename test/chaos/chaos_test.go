@@ -67,7 +67,7 @@ func TestEpisodes(t *testing.T) {
 				if seed > p.last {
 					return
 				}
-				t.Run(fmt.Sprint(seed), func(t *testing.T) { play(t, s, seed) })
+				t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { play(t, s, seed) })
 			}
 		})
 	}

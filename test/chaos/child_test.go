@@ -39,6 +39,9 @@ type settings struct {
 	Clock time.Duration
 }
 
+// address is where the database is, as often as it is asked.
+func (s settings) address() (string, error) { return s.URI, nil }
+
 // application is how the recorder knows a process.
 func application(name string) string { return "chaos/" + name }
 
@@ -68,9 +71,8 @@ func serve(ctx context.Context, s settings) error {
 		return err
 	}
 	go j.watchForStalls()
-	uri := func() (string, error) { return s.URI, nil }
 	connect := func(conns int32) (*pgxpool.Pool, error) {
-		return schema.Connect(context.WithoutCancel(ctx), uri, schemaName, conns, schema.WithApplicationName(application(s.Name)))
+		return schema.Connect(context.WithoutCancel(ctx), s.address, schemaName, conns, schema.WithApplicationName(application(s.Name)))
 	}
 	queue, err := connect(4)
 	if err != nil {
@@ -88,7 +90,7 @@ func serve(ctx context.Context, s settings) error {
 	w, err := worker.New(worker.Config{
 		Pool: poolName, Pod: s.Name, Build: s.Build, Types: types, Store: breaking(s, jobs.NewStore(queue), queue),
 		Dial: func(ctx context.Context) (*pgx.Conn, error) {
-			return schema.Dial(ctx, uri, schemaName, schema.WithApplicationName(application(s.Name)))
+			return schema.Dial(ctx, s.address, schemaName, schema.WithApplicationName(application(s.Name)))
 		},
 		WakeChannel: schema.WakeChannel(schemaName), PoolChannel: schema.PoolChannel(schemaName),
 		DrainTimeout: s.DrainTimeout, StopBudget: time.Second, Log: log, Metrics: telemetry.NewWorker(prometheus.NewRegistry(), poolName),

@@ -109,15 +109,16 @@ func (w *world) deadlocks() (n int) {
 
 // story is what was done, and the ends of the workers' logs, for a failure's message.
 func (w *world) story() string {
+	var b strings.Builder
 	w.mu.Lock()
-	b := strings.Join(w.log, "\n")
+	b.WriteString(strings.Join(w.log, "\n"))
 	w.mu.Unlock()
 	for _, p := range w.all() {
 		text := p.log.String()
 		if len(text) > 4000 {
 			text = "…" + text[len(text)-4000:]
 		}
-		b += fmt.Sprintf("\n--- log of %s\n%s", p.name, text)
+		fmt.Fprintf(&b, "\n--- log of %s\n%s", p.name, text)
 	}
-	return b
+	return b.String()
 }

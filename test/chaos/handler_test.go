@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,6 +22,14 @@ type task struct {
 	// Acts is how many effects outside the database it has, each after Pause milliseconds.
 	Acts  int   `json:"acts,omitempty"`
 	Pause int64 `json:"pause,omitempty"`
+	// Steps is how many steps it has that write a row in the transaction of their memo.
+	Steps int `json:"steps,omitempty"`
+	// Sleep makes it wait so many milliseconds without a slot, Signal for a signal, for as long at most.
+	Sleep  int64 `json:"sleep,omitempty"`
+	Signal int64 `json:"signal,omitempty"`
+	// Children is how many children it spawns, of the close policy Close, and waits for.
+	Children int    `json:"children,omitempty"`
+	Close    string `json:"close,omitempty"`
 	// Fenced makes it write a row in a transaction under a fence.
 	Fenced bool `json:"fenced,omitempty"`
 	// Snooze puts the first execution off.
@@ -69,10 +78,8 @@ func (h *handler) work(ctx context.Context, c *jobs.Claim) error {
 	if err := h.act(ctx, c, t); err != nil {
 		return err
 	}
-	if t.Fenced {
-		if err := h.fenced(ctx, c); err != nil {
-			return err
-		}
+	if err := h.engine(ctx, c, t); err != nil {
+		return err
 	}
 	if t.Snooze && c.Token == 1 {
 		return jobs.Snooze(100*time.Millisecond, "as asked")
@@ -87,6 +94,57 @@ func (h *handler) work(ctx context.Context, c *jobs.Claim) error {
 		return err
 	}
 	return wait(ctx, t.Linger)
+}
+
+// engine does what the engine remembers.
+func (h *handler) engine(ctx context.Context, c *jobs.Claim, t task) error {
+	for i := range t.Steps {
+		if err := h.step(ctx, c, fmt.Sprintf("step %d", i)); err != nil {
+			return err
+		}
+	}
+	if t.Sleep > 0 {
+		if err := jobs.Sleep(ctx, c, "sleep", time.Duration(t.Sleep)*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	if t.Signal > 0 {
+		_, err := jobs.WaitSignal(ctx, c, "go", time.Duration(t.Signal)*time.Millisecond)
+		if err != nil && !errors.Is(err, jobs.ErrWaitTimeout) {
+			return err
+		}
+	}
+	if t.Children > 0 {
+		if err := h.family(ctx, c, t); err != nil {
+			return err
+		}
+	}
+	if t.Fenced {
+		return h.fenced(ctx, c)
+	}
+	return nil
+}
+
+// step writes a row in the transaction of its memo.
+func (h *handler) step(ctx context.Context, c *jobs.Claim, name string) error {
+	_, err := jobs.StepTx(ctx, c, name, func(ctx context.Context, tx pgx.Tx) (int64, error) {
+		_, err := tx.Exec(ctx, "INSERT INTO public.step_effect (run, token, name) VALUES ($1, $2, $3)", c.RunID, c.Token, name)
+		return c.Token, err
+	})
+	return err
+}
+
+// family spawns children and waits for them.
+func (h *handler) family(ctx context.Context, c *jobs.Claim, t task) error {
+	for i := range t.Children {
+		p := params(task{Acts: 1, Pause: 20, Steps: 1, Fail: i % 2})
+		p.ClosePolicy = jobs.ClosePolicy(t.Close)
+		if _, err := jobs.Spawn(ctx, h.db, c, strconv.Itoa(i), p); err != nil {
+			return err
+		}
+	}
+	_, err := jobs.Await(ctx, c, "children")
+	return err
 }
 
 func fail(t task, c *jobs.Claim) error {

@@ -3,6 +3,7 @@
 package chaos_test
 
 import (
+	"context"
 	_ "embed"
 	"encoding/binary"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -46,7 +48,7 @@ func buildHost() (end func(), err error) {
 	if err := os.WriteFile(source, hostSource, 0o644); err != nil {
 		return end, err
 	}
-	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-O2", "-o", filepath.Join(badHosts, "host.so"), source).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(context.Background(), "gcc", "-shared", "-fPIC", "-O2", "-o", filepath.Join(badHosts, "host.so"), source).CombinedOutput(); err != nil {
 		return end, fmt.Errorf("gcc (install it, e.g. apt-get install gcc libc6-dev): %w\n%s", err, out)
 	}
 	return end, nil
@@ -81,7 +83,7 @@ func (h *host) during(start func() error) error {
 	environment.Lock()
 	defer environment.Unlock()
 	env := map[string]string{
-		"LD_PRELOAD": filepath.Join(badHosts, "host.so"), "CHAOS_CLOCK_SECONDS": fmt.Sprint(int64(h.skew.Seconds())), "CHAOS_DISK": h.disk.Name(),
+		"LD_PRELOAD": filepath.Join(badHosts, "host.so"), "CHAOS_CLOCK_SECONDS": strconv.FormatInt(int64(h.skew.Seconds()), 10), "CHAOS_DISK": h.disk.Name(),
 	}
 	var errs []error
 	for name, value := range env {

@@ -4,8 +4,8 @@ package chaos_test
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,6 +30,7 @@ func (c *caller) run(ctx context.Context) {
 		}
 		c.world.acknowledged(ids...)
 		c.seen = append(c.seen, ids...)
+		c.poke()
 		_ = wait(ctx, c.rnd.Int64N(120))
 	}
 }
@@ -62,12 +63,33 @@ func (c *caller) transaction() (ids []int64, err error) {
 	return ids, tx.Commit(ctx)
 }
 
+// poke signals some runs and replays one that has ended, now and then. Refusals are in the nature of it.
+func (c *caller) poke() {
+	ctx, end := context.WithTimeout(context.Background(), 5*time.Second)
+	defer end()
+	for range c.rnd.IntN(4) {
+		_, _ = c.world.queue.Exec(ctx, "SELECT signal($1, 'go', '1')", c.any())
+	}
+	if c.one(5) {
+		mode := []string{"scratch", "last_step"}[c.rnd.IntN(2)]
+		_, _ = c.world.queue.Exec(ctx, "SELECT replay($1, $2)", c.any(), mode)
+	}
+}
+
+// any is one of the runs seen.
+func (c *caller) any() int64 {
+	if len(c.seen) == 0 {
+		return 0
+	}
+	return c.seen[c.rnd.IntN(len(c.seen))]
+}
+
 // cancel cancels one of the runs seen, now and then.
 func (c *caller) cancel(ctx context.Context, tx pgx.Tx) error {
-	if len(c.seen) == 0 || c.rnd.IntN(4) > 0 {
+	if !c.one(4) {
 		return nil
 	}
-	_, err := tx.Exec(ctx, "SELECT cancel($1, 'caller', 'changed its mind')", c.seen[c.rnd.IntN(len(c.seen))])
+	_, err := tx.Exec(ctx, "SELECT cancel($1, 'caller', 'changed its mind')", c.any())
 	return err
 }
 
@@ -85,6 +107,7 @@ func (c *caller) wish() jobs.StartParams {
 		t.Hold, t.Linger, t.Forget = c.rnd.Int64N(60), c.rnd.Int64N(150), c.one(6)
 	}
 	t.Deaf = c.one(12)
+	c.memory(&t)
 	p := params(t)
 	if c.one(4) {
 		p.Type = newType
@@ -93,11 +116,27 @@ func (c *caller) wish() jobs.StartParams {
 	return p
 }
 
+// memory gives a task things that the engine remembers between its executions.
+func (c *caller) memory(t *task) {
+	if c.one(3) {
+		t.Steps = 1 + c.rnd.IntN(3)
+	}
+	if c.one(8) {
+		t.Sleep = 20 + c.rnd.Int64N(400)
+	}
+	if c.one(8) {
+		t.Signal = 300 + c.rnd.Int64N(1500)
+	}
+	if c.one(10) {
+		t.Children, t.Close = 1+c.rnd.IntN(3), []string{"", "cancel", "abandon"}[c.rnd.IntN(3)]
+	}
+}
+
 // place says when and in which lane a run shall be executed.
 func (c *caller) place(p *jobs.StartParams) {
 	if c.one(2) {
 		lane := c.rnd.IntN(4)
-		p.Lane, p.LaneNamespace, p.LaneLimit = fmt.Sprint(lane), "chaos", 1+lane%2
+		p.Lane, p.LaneNamespace, p.LaneLimit = strconv.Itoa(lane), "chaos", 1+lane%2
 	}
 	if c.one(5) {
 		p.Delay = time.Duration(c.rnd.Int64N(800)) * time.Millisecond

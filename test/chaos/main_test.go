@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
-		_ = flag.Set("test.parallel", "4") // these tests wait more than they compute
+		_ = flag.Set("test.parallel", "6") // these tests wait more than they compute
 	}
 	end, err := buildHost()
 	if err != nil {

@@ -24,7 +24,6 @@ type reporter struct {
 	runs     int
 	claims   int
 	changes  int
-	lost     int
 	rules    []ruleResult
 }
 

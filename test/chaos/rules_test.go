@@ -23,12 +23,9 @@ type rule struct {
 	tries int
 }
 
-// rulesServer is the server of all scenarios, started with the first.
-func rulesServer(t *testing.T) *server { return newServer(t, 3*time.Hour) }
-
 // TestRules plays every scenario with the rules on, which must be clean, and every rule off, which must be found.
 func TestRules(t *testing.T) {
-	s := rulesServer(t)
+	s := newServer(t, 3*time.Hour)
 	t.Run("group", func(t *testing.T) {
 		for _, sc := range scenarios() {
 			t.Run(sc.name+"/rules on", func(t *testing.T) {
@@ -136,6 +133,26 @@ var rules = []rule{
 		found: []history.Invariant{history.EffectOnce},
 	},
 	{
+		rule: "S2", form: "steps without a fence", scenario: &zombie,
+		mutations: []mutation{
+			{
+				function: "claim_life", replace: "WHERE r.id = p_run",
+				find: "WHERE r.id = p_run AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, p_token)",
+			},
+		},
+		found: []history.Invariant{history.EffectOnce},
+	},
+	{
+		rule: "S2", form: "a replay that resets the token", scenario: &replayed,
+		mutations: []mutation{{function: "replay", find: "attempts = 0, lease_losses = 0,", replace: "attempts = 0, claim_token = 0, lease_losses = 0,"}},
+		found:     []history.Invariant{history.TokenGrows},
+	},
+	{
+		rule: "S2", form: "a replay while the handler executes", scenario: &replayed,
+		mutations: []mutation{{function: "replay", find: "AND NOT EXISTS (SELECT FROM completing c WHERE c.run = r.id)", replace: ""}},
+		found:     []history.Invariant{history.StillExecutes},
+	},
+	{
 		rule: "S3", form: "an id is revived", scenario: &zombie, broken: revivesIDs,
 		found: []history.Invariant{history.IncarnationOnce},
 	},
@@ -213,7 +230,7 @@ var rules = []rule{
 				function: "admit", replace: "FROM (SELECT * FROM lane WHERE id = ANY (v_lanes) ORDER BY id FOR UPDATE) AS l ), kept AS",
 				find: "FROM lane l WHERE l.id = ANY (v_lanes) ), kept AS",
 			},
-			{function: "claim", find: "RETURN QUERY", replace: "PERFORM pg_sleep(0.03); RETURN QUERY"},
+			{function: "claim", find: "RETURN QUERY WITH", replace: "PERFORM pg_sleep(0.03); RETURN QUERY WITH"},
 		},
 		found: []history.Invariant{history.LaneLimit},
 	},
@@ -254,8 +271,8 @@ var rules = []rule{
 		rule: "S10", form: "a caller locks a running run", scenario: &callerStays,
 		mutations: []mutation{
 			{
-				function: "cancel", find: "INSERT INTO cancel_request",
-				replace: "PERFORM FROM run r WHERE r.id = v_run FOR UPDATE; INSERT INTO cancel_request",
+				function: "cancel", find: "PERFORM request_cancels(",
+				replace: "PERFORM FROM run r WHERE r.id = v_run FOR UPDATE; PERFORM request_cancels(",
 			},
 		},
 		found: []history.Invariant{history.NobodyWaits},

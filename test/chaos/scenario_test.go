@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -84,15 +85,15 @@ func (p *process) frozen(atLeast time.Duration, until func()) {
 
 // zombie is a process that is frozen past its lease and comes back, with results, while its successor executes.
 var zombie = scenario{"zombie", func(w *world) []history.Violation {
-	for _, t := range []task{{Deaf: true}, {Deaf: true, Complete: true}, {Deaf: true, Fenced: true}} {
+	for _, t := range []task{{Deaf: true}, {Deaf: true, Complete: true}, {Deaf: true, Fenced: true}, {Deaf: true, Steps: 1}} {
 		t.Acts, t.Pause = 1, 1500
 		w.enqueue(1, t, plainly)
 	}
 	a := w.worker("a")
-	w.begins("a", 3)
+	w.begins("a", 4)
 	_ = wait(w.t.Context(), 900)
 	w.worker("b")
-	a.frozen(lease, func() { w.begins("b", 3) })
+	a.frozen(lease, func() { w.begins("b", 4) })
 	return nil
 }, patience}
 
@@ -155,9 +156,8 @@ var frozenInTransaction = scenario{"frozen in a transaction", func(w *world) []h
 	w.enqueue(1, task{Complete: true, Hold: 30_000, Once: true}, plainly)
 	a := w.worker("a")
 	w.begins("a", 1)
-	w.must("the handler is in its transaction", func() bool {
-		return w.count("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state = 'idle in transaction'", application("a")) > 0
-	})
+	const completes = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state = 'idle in transaction' AND query LIKE '%complete%'"
+	w.must("the handler has completed and not committed", func() bool { return w.count(completes, application("a")) > 0 })
 	w.worker("b")
 	a.frozen(lease+sweeps+lease/3+2*busy+time.Second, func() {})
 	return nil
@@ -200,7 +200,7 @@ var bustle = scenario{"bustle", func(w *world) []history.Violation {
 // lanesOfOne is three workers that want the same lanes.
 var lanesOfOne = scenario{"lanes", func(w *world) []history.Violation {
 	for i := range 20 {
-		w.enqueue(1, task{Complete: true, Linger: 300}, inLane(fmt.Sprint(i%2), 1))
+		w.enqueue(1, task{Complete: true, Linger: 300}, inLane(strconv.Itoa(i%2), 1))
 	}
 	for _, name := range []string{"a", "b", "c"} {
 		w.worker(name)
@@ -211,7 +211,7 @@ var lanesOfOne = scenario{"lanes", func(w *world) []history.Violation {
 // sharedLanes is three workers that settle batches with many lanes.
 var sharedLanes = scenario{"shared lanes", func(w *world) []history.Violation {
 	for i := range 120 {
-		w.enqueue(1, task{}, inLane(fmt.Sprint(i%6), 4))
+		w.enqueue(1, task{}, inLane(strconv.Itoa(i%6), 4))
 	}
 	for _, name := range []string{"a", "b", "c"} {
 		w.worker(name)
@@ -273,6 +273,18 @@ var callerStays = scenario{"caller stays", func(w *world) (found []history.Viola
 		}
 	})
 	return found
+}, patience}
+
+// replayed is a run that gets another life as soon as it may.
+var replayed = scenario{"replayed", func(w *world) []history.Violation {
+	ids := w.enqueue(1, task{Complete: true, Linger: 2000}, plainly)
+	w.worker("a")
+	w.must("the run is replayed", func() bool {
+		_, err := w.queue.Exec(w.t.Context(), "SELECT replay($1)", ids[0])
+		return err == nil
+	})
+	w.must("it begins its next life", func() bool { return w.began("a", ids[0]) == 2 })
+	return nil
 }, patience}
 
 // open does something in a caller's transaction that stays open meanwhile and is rolled back.

@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/syncline-dev/syncline/test/chaos/history"
 )
@@ -46,7 +47,7 @@ var breaches = []struct {
 		h.start(2, object{"input": object{"complete": true}})
 		h.claim("a", 1, 2, 1)
 		h.write("a", "effect", "x", object{"run": 2, "token": 1})
-		h.back("a", 2, 1, 0)
+		h.back("a", 2, 0)
 	}},
 	{"a completion without its effect", history.EffectOnce, func(h *tape) {
 		h.start(2, object{"input": object{"complete": true}})
@@ -78,7 +79,7 @@ var breaches = []struct {
 			h.claim("a", 1, 2+id, 1)
 			h.mark("a", history.Began, 1, 2+id, 1)
 			h.together(func() {
-				h.write("a", "effect", fmt.Sprint(id), object{"run": 2 + id, "token": 1})
+				h.write("a", "effect", strconv.FormatInt(id, 10), object{"run": 2 + id, "token": 1})
 				h.run("a", 2+id, object{"status": "completed"})
 				h.forget("a", 2+id, 1)
 			})
@@ -128,7 +129,7 @@ var breaches = []struct {
 		h.renew("a", 1, ms(100))
 		h.tx += 15
 		h.remove("b", 1)
-		h.back("b", 2, 1, 1)
+		h.back("b", 2, 1)
 		h.claim("b", 2, 2, 2)
 		h.settle("b", 2, 2)
 	}},
@@ -144,7 +145,7 @@ var breaches = []struct {
 		h.mark("a", history.Began, 1, 2, 1)
 		h.renew("a", 1, -ms(1))
 		h.remove("b", 1)
-		h.back("b", 2, 1, 1)
+		h.back("b", 2, 1)
 		h.claim("b", 2, 2, 2)
 		h.mark("b", history.Began, 2, 2, 2)
 		h.mark("a", history.Acted, 1, 2, 1)
@@ -153,7 +154,7 @@ var breaches = []struct {
 	{"a run is taken from a worker that is there", history.LiveLease, func(h *tape) {
 		h.start(2, nil)
 		h.claim("a", 1, 2, 1)
-		h.back("b", 2, 1, 1)
+		h.back("b", 2, 1)
 	}},
 	{"an id is revived", history.IncarnationOnce, func(h *tape) {
 		h.renew("a", 1, -ms(1))
@@ -191,7 +192,24 @@ var breaches = []struct {
 		h.start(2, nil)
 		h.claim("a", 1, 2, 1)
 		h.mark("a", history.Began, 1, 2, 1)
-		h.back("a", 2, 1, 0)
+		h.back("a", 2, 0)
+		h.mark("a", history.Stopped, 1, 2, 1)
+	}},
+	{"a run is replayed while its handler executes", history.StillExecutes, func(h *tape) {
+		h.start(2, object{"input": object{"complete": true}})
+		h.claim("a", 1, 2, 1)
+		h.mark("a", history.Began, 1, 2, 1)
+		h.together(func() {
+			h.write("a", "effect", "x", object{"run": 2, "token": 1})
+			h.run("a", 2, object{"status": "completed"})
+			h.forget("a", 2, 1)
+		})
+		h.together(func() {
+			h.run("", 2, object{"status": "pending", "replays": 1})
+			h.place("", "ready", 2, true)
+		})
+		h.claim("b", 2, 2, 2)
+		h.mark("b", history.Began, 2, 2, 2)
 		h.mark("a", history.Stopped, 1, 2, 1)
 	}},
 	{"a lease is removed while a run runs under it", history.StillExecutes, func(h *tape) {

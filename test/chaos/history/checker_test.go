@@ -16,7 +16,7 @@ func TestSoundHistoryIsAccepted(t *testing.T) {
 	h := newTape()
 	h.worker("a", 1)
 	h.worker("b", 2)
-	h.executed("a", 1, 10)
+	h.executed(10)
 	// Its worker dies, another takes it over, and its handler completes it itself.
 	h.start(11, object{"lane": 7, "lane_limit": 1, "input": object{"complete": true}})
 	h.claim("a", 1, 11, 1)
@@ -24,7 +24,7 @@ func TestSoundHistoryIsAccepted(t *testing.T) {
 	h.e.Processes[0].Died = h.now()
 	h.renew("a", 1, -ms(1))
 	h.remove("b", 1)
-	h.back("b", 11, 1, 1)
+	h.back("b", 11, 1)
 	h.claim("b", 2, 11, 2)
 	h.mark("b", history.Began, 2, 11, 2)
 	h.together(func() {
@@ -68,7 +68,7 @@ func TestBrokenHistoriesAreRefused(t *testing.T) {
 			h := newTape()
 			h.worker("a", 1)
 			h.worker("b", 2)
-			h.executed("a", 1, 1)
+			h.executed(1)
 			b.play(h)
 			found := h.check(t)
 			if !slices.ContainsFunc(found, func(v history.Violation) bool { return v.Invariant == b.invariant }) {
@@ -87,7 +87,7 @@ func TestExcusesAreAccepted(t *testing.T) {
 		h.mark("a", history.Began, 1, 2, 1)
 		h.renew("a", 1, -ms(1))
 		h.remove("b", 1)
-		h.back("b", 2, 1, 1)
+		h.back("b", 2, 1)
 		h.claim("b", 2, 2, 2)
 		h.mark("b", history.Began, 2, 2, 2)
 		h.mark("a", history.Acted, 1, 2, 1)
@@ -111,7 +111,7 @@ func TestExcusesAreAccepted(t *testing.T) {
 			h.e.Faults = append(h.e.Faults, history.Fault{From: h.now(), To: h.now() + ms(1500)})
 			h.tx += 16
 			h.remove("b", 1)
-			h.back("b", 2, 1, 1)
+			h.back("b", 2, 1)
 			h.claim("b", 2, 2, 2)
 			h.settle("b", 2, 2)
 		},
@@ -146,8 +146,8 @@ func TestStoryTellsAllOfARun(t *testing.T) {
 	t.Parallel()
 	h := newTape()
 	h.worker("a", 1)
-	h.executed("a", 1, 1)
-	h.executed("a", 1, 2)
+	h.executed(1)
+	h.executed(2)
 	story := h.e.Story(1)
 	for _, want := range []string{"receipt: -", "ready: id=1 -> -", `status="completed"`, "a: began token 1", "a: acted"} {
 		if !strings.Contains(story, want) {

@@ -61,8 +61,9 @@ type Mark struct {
 type Event string
 
 const (
-	// Began and Stopped are a handler's first and last moment.
-	Began   Event = "began"
+	// Began is a handler's first moment.
+	Began Event = "began"
+	// Stopped is its last.
 	Stopped Event = "stopped"
 	// Acted is an effect of a handler outside the database, of a handler that obeys its context.
 	Acted Event = "acted"

@@ -59,7 +59,23 @@ func (c *checker) executions() {
 			c.blame(HandedOut, key.run, x.began, "%s executed it under token %d %v before the claim was committed", x.process, key.token, k.from-x.began)
 		case k.left != 0 && !k.swept && !k.overdue && !k.byItself && x.end(c.Evidence) > k.written+tolerance:
 			c.blame(StillExecutes, key.run, k.written, "token %d was settled while its handler executes in %s", key.token, x.process)
+		case k.byItself:
+			c.nextLife(key, k, x)
 		}
+	}
+}
+
+// nextLife wants a run that its handler has completed to begin no other life before that handler has stopped, or its
+// worker's lease was lost.
+func (c *checker) nextLife(key claim, k *claimed, x *execution) {
+	until := x.end(c.Evidence)
+	if w := c.workers[k.worker]; w.removed != 0 {
+		until = min(until, w.removed)
+	}
+	y := c.marks[claim{key.run, key.token + 1}]
+	if y != nil && y.began < until-tolerance {
+		c.blame(StillExecutes, key.run, y.began, "token %d began in %s while the handler of token %d executes in %s",
+			key.token+1, y.process, key.token, x.process)
 	}
 }
 

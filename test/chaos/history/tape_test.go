@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strconv"
 	"testing"
 	"time"
 
@@ -68,7 +69,9 @@ func text(o object) json.RawMessage {
 	return raw
 }
 
-func (t *tape) run(writer string, id int64, row object) { t.write(writer, "run", fmt.Sprint(id), row) }
+func (t *tape) run(writer string, id int64, row object) {
+	t.write(writer, "run", strconv.FormatInt(id, 10), row)
+}
 
 // place puts a run into a side table or takes it away.
 func (t *tape) place(writer, table string, id int64, there bool) {
@@ -76,7 +79,7 @@ func (t *tape) place(writer, table string, id int64, there bool) {
 	if !there {
 		row = nil
 	}
-	t.write(writer, table, fmt.Sprint(id), row)
+	t.write(writer, table, strconv.FormatInt(id, 10), row)
 }
 
 // start enqueues a run.
@@ -97,10 +100,12 @@ func (t *tape) worker(name string, id int64) {
 }
 
 func (t *tape) renew(name string, id int64, length time.Duration) {
-	t.write(name, "worker", fmt.Sprint(id), object{"id": id, "expires_at": origin.Add(t.now() + length)})
+	t.write(name, "worker", strconv.FormatInt(id, 10), object{"id": id, "expires_at": origin.Add(t.now() + length)})
 }
 
-func (t *tape) remove(writer string, id int64) { t.write(writer, "worker", fmt.Sprint(id), nil) }
+func (t *tape) remove(writer string, id int64) {
+	t.write(writer, "worker", strconv.FormatInt(id, 10), nil)
+}
 
 // claim takes a run from ready under a token, and a hold when it has a lane.
 func (t *tape) claim(name string, worker, id, token int64) {
@@ -108,14 +113,15 @@ func (t *tape) claim(name string, worker, id, token int64) {
 		t.place(name, "ready", id, false)
 		t.run(name, id, object{"status": "running", "claimed_by": worker, "claim_token": token})
 		t.receipt(name, worker, id, token)
-		if lane := t.rows["run"+fmt.Sprint(id)]["lane"]; lane != nil {
-			t.write(name, "lane_hold", fmt.Sprint(id), object{"run": id, "lane": lane, "token": token, "worker": worker})
+		if lane := t.rows["run"+strconv.FormatInt(id, 10)]["lane"]; lane != nil {
+			t.write(name, "lane_hold", strconv.FormatInt(id, 10), object{"run": id, "lane": lane, "token": token, "worker": worker})
 		}
 	})
 }
 
 func (t *tape) receipt(name string, worker, id, token int64) {
-	t.write(name, "receipt", fmt.Sprint(id, token), object{"id": id*1000 + token, "worker": worker, "ids": []int64{id}, "tokens": []int64{token}})
+	row := object{"id": id*1000 + token, "worker": worker, "ids": []int64{id}, "tokens": []int64{token}}
+	t.write(name, "receipt", fmt.Sprint(id, token), row)
 }
 
 // settle completes a run with its token as output.
@@ -129,17 +135,17 @@ func (t *tape) settle(name string, id, token int64) {
 // forget removes what stands around a claim.
 func (t *tape) forget(name string, id, token int64) {
 	t.write(name, "receipt", fmt.Sprint(id, token), nil)
-	if t.rows["lane_hold"+fmt.Sprint(id)] != nil {
-		t.write(name, "lane_hold", fmt.Sprint(id), nil)
+	if t.rows["lane_hold"+strconv.FormatInt(id, 10)] != nil {
+		t.write(name, "lane_hold", strconv.FormatInt(id, 10), nil)
 	}
 }
 
-// back returns a run from its claim; losses is what its lease losses are afterwards.
-func (t *tape) back(name string, id, token int64, losses int) {
+// back returns a run from its first claim; losses is what its lease losses are afterwards.
+func (t *tape) back(name string, id int64, losses int) {
 	t.together(func() {
 		t.run(name, id, object{"status": "pending", "claimed_by": nil, "lease_losses": losses})
 		t.place(name, "ready", id, true)
-		t.forget(name, id, token)
+		t.forget(name, id, 1)
 	})
 }
 
@@ -148,8 +154,9 @@ func (t *tape) mark(process string, event history.Event, worker, id, token int64
 	t.e.Marks = append(t.e.Marks, history.Mark{At: t.now(), Process: process, Event: event, Worker: worker, Run: id, Token: token})
 }
 
-// executed is a whole clean life of a run.
-func (t *tape) executed(name string, worker, id int64) {
+// executed is a whole clean life of a run, with worker a.
+func (t *tape) executed(id int64) {
+	const name, worker = "a", 1
 	t.start(id, nil)
 	t.claim(name, worker, id, 1)
 	t.mark(name, history.Began, worker, id, 1)
