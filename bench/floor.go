@@ -16,7 +16,7 @@ type floorSystem struct{ synclineSystem }
 func (floorSystem) name() string { return "floor" }
 
 const (
-	floorClaimSQL  = `SELECT array_agg(run), array_agg(token), min(receipt) FROM syncline.claim($1, $2, $3, $4)`
+	floorClaimSQL  = `SELECT array_agg(run), array_agg(token), max(receipt) FROM syncline.claim($1, $2, $3, $4) WHERE run <> 0`
 	floorSettleSQL = `SELECT run, token, result FROM syncline.settle($1, $2, $3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, $4, false)`
 )
 

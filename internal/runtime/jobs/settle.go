@@ -134,11 +134,19 @@ type settleArgs struct {
 }
 
 func newSettleArgs(inc *Incarnation, batch []Settlement) settleArgs {
-	a := settleArgs{receipts: inc.closing(batch), parented: []int64{}}
+	a := settleArgs{
+		receipts: inc.closing(batch), parented: []int64{}, runs: make([]int64, 0, len(batch)), tokens: make([]int64, 0, len(batch)),
+	}
 	plain := !slices.ContainsFunc(batch, func(s Settlement) bool { return s.Outcome != Completed })
-	for _, s := range batch {
+	for i := range batch {
+		s := &batch[i]
 		a.runs, a.tokens = append(a.runs, s.Claim.RunID), append(a.tokens, s.Claim.Token)
-		a.outputs = append(a.outputs, output(s))
+		if text := output(s); text != nil {
+			if a.outputs == nil {
+				a.outputs = make([]*string, len(batch))
+			}
+			a.outputs[i] = text
+		}
 		if s.Claim.lane != 0 && !slices.Contains(a.lanes, s.Claim.lane) {
 			a.lanes = append(a.lanes, s.Claim.lane)
 		}
@@ -155,7 +163,7 @@ func newSettleArgs(inc *Incarnation, batch []Settlement) settleArgs {
 }
 
 // output is the output of a completed run, or what a parked one waits for.
-func output(s Settlement) *string {
+func output(s *Settlement) *string {
 	switch {
 	case s.Outcome == Parked:
 		return new(s.Wait.document())
@@ -166,10 +174,13 @@ func output(s Settlement) *string {
 }
 
 func readResults(rows pgx.Rows, batch []Settlement) ([]SettleResult, error) {
-	exceptions := map[Held]SettleResult{}
+	var exceptions map[Held]SettleResult // nearly always none
 	var h Held
 	var name string
 	_, err := pgx.ForEachRow(rows, []any{&h.RunID, &h.Token, &name}, func() error {
+		if exceptions == nil {
+			exceptions = map[Held]SettleResult{}
+		}
 		exceptions[h] = map[string]SettleResult{"already": Already, "lost": Lost, "busy": Busy}[name]
 		return nil
 	})
@@ -177,6 +188,9 @@ func readResults(rows pgx.Rows, batch []Settlement) ([]SettleResult, error) {
 		return nil, err
 	}
 	results := make([]SettleResult, len(batch))
+	if exceptions == nil {
+		return results, nil
+	}
 	for i, s := range batch {
 		results[i] = exceptions[Held{RunID: s.Claim.RunID, Token: s.Claim.Token}]
 	}

@@ -64,6 +64,8 @@ type Incarnation struct {
 	access   *access
 	mu       sync.Mutex
 	receipts map[int64]int // runs of each receipt that are not confirmed as settled
+	next     place         // where the last claim ended
+	headAt   time.Time     // when a claim begins at the head again
 }
 
 // BeatParams is what a worker says about itself with a renewal.

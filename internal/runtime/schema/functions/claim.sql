@@ -1,14 +1,57 @@
 -- Claim (S3, S6, S7).
 
+-- Locks the first rows without a lane that stand behind one place in claim order and not behind another, and says which
+-- they are and where the last one stands. Index ready_free, one ordered scan a type.
+CREATE OR REPLACE FUNCTION ready_take(
+  p_pool text, p_types text[], p_slots integer, p_from timestamptz, p_from_run bigint, p_to timestamptz, p_to_run bigint,
+  OUT tids tid[], OUT last timestamptz, OUT last_run bigint)
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  v_ids bigint[];
+BEGIN
+  SELECT coalesce(array_agg(c.tid), '{}'), array_agg(c.id), max(c.vstart) INTO tids, v_ids, last
+  FROM (
+    SELECT x.tid, x.vstart, x.id
+    FROM unnest(p_types) AS t (name)
+    CROSS JOIN LATERAL (
+      SELECT r.ctid AS tid, r.vstart, r.id
+      FROM ready r
+      WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NULL
+        AND (r.vstart, r.id) > (p_from, p_from_run) AND (r.vstart, r.id) <= (p_to, p_to_run)
+      ORDER BY r.vstart, r.id
+      LIMIT p_slots
+      FOR UPDATE SKIP LOCKED
+    ) AS x
+    ORDER BY x.vstart, x.id
+    LIMIT p_slots
+  ) AS c;
+  last_run := v_ids[cardinality(v_ids)];
+END $$;
+
 -- Takes up to p_slots due runs of the pool and types, in order; by turns of tenants when the pool is fair. Everything hangs
 -- on the worker's row, locked in a statement of its own: a claim that waited for the sweep takes nothing. Index ready_free,
 -- one ordered scan a type. When a limit of the pool has cut the claim, a last row without a run (0) says so: retry_ms is
 -- when to ask again.
-CREATE OR REPLACE FUNCTION claim(p_worker bigint, p_pool text, p_types text[], p_slots integer)
+--
+-- A claim whose slots were all used says in such a row how far it went, and the next one may begin there (p_from,
+-- p_from_run): what stands before has been claimed or is locked, but while somebody's old snapshot is open its index entries
+-- stay, and to walk over them would cost ever more. What came to stand there since, late or with a higher priority, is seen
+-- by the claims from the head: the caller makes one now and then, and one that begins further on ends with one when it
+-- comes back short.
+CREATE OR REPLACE FUNCTION claim(
+  p_worker bigint, p_pool text, p_types text[], p_slots integer, p_from timestamptz DEFAULT NULL, p_from_run bigint DEFAULT 0)
 RETURNS TABLE (
   receipt bigint, run bigint, token bigint, job_type text, tenant text, scope text, attempts integer,
   max_attempts integer, lease_losses integer, parent bigint, root bigint, trigger_source text, trigger_ref text,
-  tags jsonb, input jsonb, remaining_ms bigint, lane bigint, retry_ms bigint)
+  tags jsonb, input jsonb, remaining_ms bigint, lane bigint, retry_ms bigint,
+  next_from timestamptz, next_run bigint)
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 SET plan_cache_mode = force_generic_plan
@@ -29,6 +72,9 @@ DECLARE
   v_more boolean := false;
   v_retry bigint;
   v_n integer;
+  v_tids tid[] := '{}';
+  v_last timestamptz;
+  v_last_run bigint;
 BEGIN
   SELECT w.pod, g.max_running, g.starts_per_second, g.fair INTO v_pod, v_max, v_rate, v_fair
   FROM worker w
@@ -53,23 +99,21 @@ BEGIN
     v_free := v_slots - cardinality(v_laned);
   END IF;
 
+  IF v_free > 0 THEN
+    SELECT t.tids, t.last, t.last_run INTO v_tids, v_last, v_last_run
+    FROM ready_take(p_pool, p_types, v_free, coalesce(p_from, '-infinity'), p_from_run, 'infinity', 0) AS t;
+    IF cardinality(v_tids) < v_free THEN
+      v_last := NULL;
+      IF p_from IS NOT NULL THEN
+        SELECT v_tids || t.tids INTO v_tids
+        FROM ready_take(p_pool, p_types, v_free - cardinality(v_tids), '-infinity', 0, p_from, p_from_run) AS t;
+      END IF;
+    END IF;
+  END IF;
+
   RETURN QUERY
-  WITH c AS MATERIALIZED (
-    SELECT x.tid
-    FROM unnest(p_types) AS t (name)
-    CROSS JOIN LATERAL (
-      SELECT r.ctid AS tid, r.vstart, r.id
-      FROM ready r
-      WHERE r.pool = p_pool AND r.job_type = t.name AND r.lane IS NULL
-      ORDER BY r.vstart, r.id
-      LIMIT v_free
-      FOR UPDATE SKIP LOCKED
-    ) AS x
-    ORDER BY x.vstart, x.id
-    LIMIT v_free
-  ),
-  d AS (
-    DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT tid FROM c)) RETURNING id
+  WITH d AS (
+    DELETE FROM ready WHERE ctid = ANY (v_tids) RETURNING id
   ),
   dl AS (
     DELETE FROM ready WHERE id = ANY (v_laned) RETURNING id
@@ -95,7 +139,7 @@ BEGIN
   )
   SELECT (SELECT id FROM x), u.id, u.claim_token, u.job_type, u.tenant, u.scope, u.attempts, u.max_attempts,
          u.lease_losses, u.parent, u.root, u.trigger_source, u.trigger_ref, u.tags, u.input,
-         (extract(epoch FROM u.deadline_at - clock_timestamp()) * 1000)::bigint, u.lane, NULL::bigint
+         (extract(epoch FROM u.deadline_at - clock_timestamp()) * 1000)::bigint, u.lane, NULL::bigint, NULL::timestamptz, NULL::bigint
   FROM u;
   GET DIAGNOSTICS v_n = ROW_COUNT;
   IF v_rate > 0 AND v_n > 0 THEN
@@ -105,8 +149,8 @@ BEGIN
   IF v_n < v_slots THEN
     v_retry := CASE WHEN v_more THEN 1 END;
   END IF;
-  IF v_retry IS NOT NULL THEN
+  IF v_retry IS NOT NULL OR v_last IS NOT NULL THEN
     RETURN QUERY SELECT 0::bigint, 0::bigint, 0::bigint, '', NULL::text, NULL::text, 0, NULL::integer, 0, NULL::bigint, 0::bigint, '',
-                        NULL::text, NULL::jsonb, NULL::jsonb, NULL::bigint, NULL::bigint, v_retry;
+                        NULL::text, NULL::jsonb, NULL::jsonb, NULL::bigint, NULL::bigint, v_retry, v_last, v_last_run;
   END IF;
 END $$;
