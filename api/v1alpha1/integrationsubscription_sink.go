@@ -52,7 +52,27 @@ type FieldMapping struct {
 	// type is the column's type in PostgreSQL: text, boolean, bigint, numeric, timestamptz, date, uuid or jsonb.
 	// +required
 	Type FieldType `json:"type,omitempty"`
+
+	// history says what the audit and change events tell of a change of this field: Values tells the values before and
+	// after, Masked only that it changed and whether there was a value, Omitted nothing. The row holds the value in any
+	// case, and so does a quarantined record.
+	// +optional
+	// +default="Values"
+	History FieldHistory `json:"history,omitempty"`
 }
+
+// FieldHistory says what is told of a change of a field.
+// +kubebuilder:validation:Enum=Values;Masked;Omitted
+type FieldHistory string
+
+const (
+	// FieldHistoryValues tells the values before and after.
+	FieldHistoryValues FieldHistory = "Values"
+	// FieldHistoryMasked tells that the field changed, with "***" for each value that is not null.
+	FieldHistoryMasked FieldHistory = "Masked"
+	// FieldHistoryOmitted leaves the field out. A change of it alone is still a change, with a version and an event.
+	FieldHistoryOmitted FieldHistory = "Omitted"
+)
 
 // SinkManagement says who makes the table.
 // +kubebuilder:validation:Enum=Managed;Existing

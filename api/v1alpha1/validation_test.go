@@ -390,6 +390,10 @@ var rules = map[string]row{
 		object: subscription, bad: []change{{"spec.mapping[1].field", "title"}}, good: nil,
 		field: "spec.mapping[1]", message: "Duplicate value",
 	},
+	"field with an unknown history": {
+		object: subscription, bad: []change{{"spec.mapping[0].history", "Hashed"}}, good: []change{{"spec.mapping[0].history", "Masked"}},
+		field: "spec.mapping[0].history", message: "supported values",
+	},
 	"header twice": {
 		object: subscription, bad: []change{{"spec.source.http.request.headers[1]", map[string]any{"name": "X-Page-Size", "value": "1"}}},
 		good:  nil,

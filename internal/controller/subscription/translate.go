@@ -27,9 +27,19 @@ func Translate(s *v1alpha1.IntegrationSubscriptionSpec) spec.Subscription {
 		doc.Tombstone = s.Deletes.Tombstone
 	}
 	for _, f := range s.Mapping {
-		doc.Mapping = append(doc.Mapping, spec.Field{Name: f.Field, From: f.From, Expr: f.Expr, Type: spec.FieldType(f.Type)})
+		doc.Mapping = append(doc.Mapping, spec.Field{
+			Name: f.Field, From: f.From, Expr: f.Expr, Type: spec.FieldType(f.Type), History: history(f.History),
+		})
 	}
 	return doc
+}
+
+// history is empty where values are told, so that the documents of subscriptions that mask nothing stay as they are.
+func history(h v1alpha1.FieldHistory) spec.FieldHistory {
+	if h == v1alpha1.FieldHistoryValues {
+		return ""
+	}
+	return spec.FieldHistory(h)
 }
 
 func translateSchedule(s *v1alpha1.Schedule) *spec.Schedule {

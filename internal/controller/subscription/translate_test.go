@@ -34,8 +34,8 @@ func fullSpec() *v1alpha1.IntegrationSubscriptionSpec {
 		Deletes: &v1alpha1.Deletes{Tombstone: "record.deleted"},
 		Filter:  "!record.hidden",
 		Mapping: []v1alpha1.FieldMapping{
-			{Field: "name", From: "name", Type: v1alpha1.FieldTypeText},
-			{Field: "stage", Expr: "record.stage", Type: v1alpha1.FieldTypeText},
+			{Field: "name", From: "name", Type: v1alpha1.FieldTypeText, History: v1alpha1.FieldHistoryMasked},
+			{Field: "stage", Expr: "record.stage", Type: v1alpha1.FieldTypeText, History: v1alpha1.FieldHistoryValues},
 		},
 		Sink: v1alpha1.Sink{
 			Schema: "public", Table: "contacts", Management: v1alpha1.SinkExisting, Delete: v1alpha1.SinkDeleteHard,
@@ -67,7 +67,7 @@ func fullDocument() spec.Subscription {
 			Order: spec.OrderAscending, Limits: spec.Limits{MaxPages: 10, MaxPageBytes: 2048, MaxRunBytes: 4096},
 		}},
 		Tombstone: "record.deleted", Filter: "!record.hidden",
-		Mapping: []spec.Field{{Name: "name", From: "name", Type: spec.Text}, {Name: "stage", Expr: "record.stage", Type: spec.Text}},
+		Mapping: []spec.Field{{Name: "name", From: "name", Type: spec.Text, History: spec.Masked}, {Name: "stage", Expr: "record.stage", Type: spec.Text}},
 		Sink: spec.Sink{
 			Schema: "public", Table: "contacts", Management: spec.Existing, Delete: spec.HardDelete, DiffIgnore: []string{"stage"},
 		},

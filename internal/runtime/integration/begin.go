@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -254,6 +255,10 @@ func walkHash(sub spec.Subscription, connection spec.Connection, table string) s
 		parts.Connection = connection.HTTP.BaseURL
 	}
 	parts.Sink.Management = ""
+	parts.Mapping = slices.Clone(sub.Mapping)
+	for i := range parts.Mapping {
+		parts.Mapping[i].History = "" // says what is told, not what is stored
+	}
 	data, _ := json.Marshal(parts)
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])

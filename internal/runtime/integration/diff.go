@@ -285,13 +285,19 @@ func (s shape) decideDelete(c change, before *row) (change, verdict) {
 	return c, verdictChanged
 }
 
-// difference lists the fields that differ, ignored ones left out, as {field: {from, to}}; a nil side is all null.
+// difference lists the fields that differ, ignored ones left out, as {field: {from, to}}, and says whether any does; a
+// nil side is all null. What the history of a field may not tell is masked or left out.
 func (s shape) difference(from, to []mapping.Value) (json.RawMessage, bool) {
 	var b bytes.Buffer
+	differs := false
 	b.WriteByte('{')
 	for i, f := range s.fields {
 		was, is := valueAt(from, i), valueAt(to, i)
 		if s.ignored[i] || was.Equal(is) {
+			continue
+		}
+		differs = true
+		if f.History == spec.Omitted {
 			continue
 		}
 		if b.Len() > 1 {
@@ -300,13 +306,21 @@ func (s shape) difference(from, to []mapping.Value) (json.RawMessage, bool) {
 		name, _ := json.Marshal(f.Name)
 		b.Write(name)
 		b.WriteString(`:{"from":`)
-		b.Write(was.JSON())
+		b.Write(told(f, was))
 		b.WriteString(`,"to":`)
-		b.Write(is.JSON())
+		b.Write(told(f, is))
 		b.WriteByte('}')
 	}
 	b.WriteByte('}')
-	return b.Bytes(), b.Len() > len("{}")
+	return b.Bytes(), differs
+}
+
+// told is a value as the history of its field tells it.
+func told(f spec.Field, v mapping.Value) []byte {
+	if f.History == spec.Masked && !v.IsNull() {
+		return []byte(`"***"`)
+	}
+	return v.JSON()
 }
 
 func valueAt(values []mapping.Value, i int) mapping.Value {

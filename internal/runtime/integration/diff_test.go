@@ -279,6 +279,7 @@ func TestWalkHashChangesWithWhatRecordsMean(t *testing.T) {
 		}},
 		"schedule":   {same: true, edit: func(s *spec.Subscription) { s.Schedule = nil }},
 		"emit":       {same: true, edit: func(s *spec.Subscription) { s.EmitChanges = false }},
+		"history":    {same: true, edit: func(s *spec.Subscription) { s.Mapping[0].History = spec.Masked }},
 		"management": {same: true, edit: func(s *spec.Subscription) { s.Sink.Management = spec.Existing }},
 	} {
 		sub := ticketSpec()

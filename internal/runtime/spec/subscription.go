@@ -172,7 +172,19 @@ type Field struct {
 	// Expr is CEL over record.
 	Expr string    `json:"expr,omitempty"`
 	Type FieldType `json:"type"`
+	// History says what is told of a change of this field; empty tells its values.
+	History FieldHistory `json:"history,omitempty"`
 }
+
+// FieldHistory says what the audit and change events tell of a change of a field.
+type FieldHistory string
+
+const (
+	// Masked tells that the field changed, and whether there was a value.
+	Masked FieldHistory = "Masked"
+	// Omitted tells nothing.
+	Omitted FieldHistory = "Omitted"
+)
 
 // SinkManagement says who makes the table.
 type SinkManagement string

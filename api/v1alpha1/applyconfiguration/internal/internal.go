@@ -178,6 +178,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
 - name: com.github.syncline-dev.syncline.api.v1alpha1.Fairness
   scalar: string
+- name: com.github.syncline-dev.syncline.api.v1alpha1.FieldHistory
+  scalar: string
 - name: com.github.syncline-dev.syncline.api.v1alpha1.FieldMapping
   map:
     fields:
@@ -190,6 +192,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: from
       type:
         scalar: string
+    - name: history
+      type:
+        namedType: com.github.syncline-dev.syncline.api.v1alpha1.FieldHistory
+      default: Values
     - name: type
       type:
         namedType: com.github.syncline-dev.syncline.api.v1alpha1.FieldType

@@ -255,7 +255,7 @@ func TestWalkUnderstandsA404BeyondTheLastPage(t *testing.T) {
 	}
 }
 
-func TestTokenIsSentAndComesAfterTheDrain(t *testing.T) {
+func TestTokenIsSentAndComesAfterTheDrainR1R2(t *testing.T) {
 	var sent []string
 	s, _ := serve(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		sent = append(sent, r.URL.RawQuery)

@@ -19,6 +19,10 @@ type FieldMappingApplyConfiguration struct {
 	Expr *string `json:"expr,omitempty"`
 	// type is the column's type in PostgreSQL: text, boolean, bigint, numeric, timestamptz, date, uuid or jsonb.
 	Type *apiv1alpha1.FieldType `json:"type,omitempty"`
+	// history says what the audit and change events tell of a change of this field: Values tells the values before and
+	// after, Masked only that it changed and whether there was a value, Omitted nothing. The row holds the value in any
+	// case, and so does a quarantined record.
+	History *apiv1alpha1.FieldHistory `json:"history,omitempty"`
 }
 
 // FieldMappingApplyConfiguration constructs a declarative configuration of the FieldMapping type for use with
@@ -56,5 +60,13 @@ func (b *FieldMappingApplyConfiguration) WithExpr(value string) *FieldMappingApp
 // If called multiple times, the Type field is set to the value of the last call.
 func (b *FieldMappingApplyConfiguration) WithType(value apiv1alpha1.FieldType) *FieldMappingApplyConfiguration {
 	b.Type = &value
+	return b
+}
+
+// WithHistory sets the History field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the History field is set to the value of the last call.
+func (b *FieldMappingApplyConfiguration) WithHistory(value apiv1alpha1.FieldHistory) *FieldMappingApplyConfiguration {
+	b.History = &value
 	return b
 }
