@@ -40,7 +40,7 @@ func TestKilledBeforeTheCommitOfACompletion(t *testing.T) {
 
 // The zombie: a process frozen past its lease comes back with results, and changes nothing. Its handlers' completions
 // raise and roll their effects back, its settles are answered as lost, and it goes on as a new incarnation.
-func TestFrozenPastTheLeaseChangesNothing(t *testing.T) {
+func TestFrozenPastTheLeaseChangesNothingW1W2(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	completing := w.start(3, task{Gate: true, Ignore: true, Complete: true})

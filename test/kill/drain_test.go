@@ -37,7 +37,7 @@ func TestDrainFinishesWhatRuns(t *testing.T) {
 
 // SIGTERM while one handler ignores its context and another obeys: the one that obeys is given back by its token, free of
 // charge; the other stays claimed under the lease, never given back while it runs, and is recovered when the lease ends.
-func TestDrainWithAHandlerThatIgnoresIt(t *testing.T) {
+func TestDrainWithAHandlerThatIgnoresItW7(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	polite := w.start(1, task{Gate: true})
@@ -66,7 +66,7 @@ func TestDrainWithAHandlerThatIgnoresIt(t *testing.T) {
 }
 
 // A drain longer than the lease keeps the lease.
-func TestLongDrainKeepsTheLease(t *testing.T) {
+func TestLongDrainKeepsTheLeaseW5(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ids := w.start(2, task{Gate: true})

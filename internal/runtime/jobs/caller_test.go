@@ -297,7 +297,7 @@ func TestCancelOfAnUnknownRunSaysSo(t *testing.T) {
 	q.cancelIn(q.db, 4711, jobs.CancelUnknown)
 }
 
-func TestACancelledHandlersRunEndsAsCancelled(t *testing.T) {
+func TestACancelledHandlersRunEndsAsCancelledW19(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register()

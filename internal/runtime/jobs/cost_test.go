@@ -95,7 +95,7 @@ WHERE schemaname = 'syncline' AND n_tup_ins + n_tup_upd + n_tup_del > 0`)
 	return m
 }
 
-func TestC1ABeatIsOneRowWhateverIsInFlight(t *testing.T) {
+func TestC1ABeatIsOneRowWhateverIsInFlightW46(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc, conn := q.register(), q.renewal()
@@ -118,7 +118,7 @@ INSERT INTO ready (id, pool, job_type, vstart) SELECT id, $2, $1, run_at FROM r`
 	}
 }
 
-func TestC2AClaimIsOneStatementForAllFreeSlots(t *testing.T) {
+func TestC2AClaimIsOneStatementForAllFreeSlotsW43(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register(jobType, "other")
@@ -194,7 +194,7 @@ func TestC3ADataErrorFailsOnlyTheOffender(t *testing.T) {
 	q.check()
 }
 
-func TestC4OneNotificationATransactionAndPoolWhenSomethingBecameDue(t *testing.T) {
+func TestC4OneNotificationATransactionAndPoolWhenSomethingBecameDueW47W48(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register()

@@ -22,7 +22,7 @@ func stolen(q *queue, p jobs.StartParams) (a *jobs.Incarnation, old *jobs.Claim,
 	return a, old, b, q.claimOne(b)
 }
 
-func TestS2EveryWriteOfALostClaimChangesNothing(t *testing.T) {
+func TestS2EveryWriteOfALostClaimChangesNothingW1(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	a, old, b, now := stolen(q, jobs.StartParams{})

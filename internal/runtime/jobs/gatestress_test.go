@@ -80,7 +80,7 @@ func (c *crowd) watch(ctx context.Context) {
 
 // Never more than maxRunning, with many claimers at once, workers that die, and runs that are given back or retried; and
 // the limit is used: nothing is claimed twice, nothing stays behind.
-func TestMaxRunningIsNeverExceededByManyClaimersAtOnce(t *testing.T) {
+func TestMaxRunningIsNeverExceededByManyClaimersAtOnceW34(t *testing.T) {
 	t.Parallel()
 	const limit, workers, enough = 6, 14, 200
 	q := newQueue(t)

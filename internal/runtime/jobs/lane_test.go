@@ -177,7 +177,7 @@ func TestS8TheHoldOfARunThatStillRunsStays(t *testing.T) {
 	q.wantPlace(second, "pending", "blocked")
 }
 
-func TestS8OrderWithinALaneIsPriorityThenEnqueue(t *testing.T) {
+func TestS8OrderWithinALaneIsPriorityThenEnqueueW31(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register()
@@ -192,7 +192,7 @@ func TestS8OrderWithinALaneIsPriorityThenEnqueue(t *testing.T) {
 	}
 }
 
-func TestS8ARetryKeepsItsLane(t *testing.T) {
+func TestS8ARetryKeepsItsLaneW31(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc, other := q.register(), q.register()
@@ -335,7 +335,7 @@ func TestS8LanesAndOtherRunsAreClaimedInOneOrder(t *testing.T) {
 	q.wantClaims(inc, 1, d)
 }
 
-func TestS8AFullLaneCostsOthersNothing(t *testing.T) {
+func TestS8AFullLaneCostsOthersNothingW30(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register()

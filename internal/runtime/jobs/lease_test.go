@@ -52,7 +52,7 @@ func commit(t testing.TB, tx pgx.Tx) {
 	}
 }
 
-func TestS1EveryInstantIsTheStatementsNotTheTransactions(t *testing.T) {
+func TestS1EveryInstantIsTheStatementsNotTheTransactionsW4W51(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	tx := q.begin()
@@ -141,7 +141,7 @@ func TestS3TheSweepPassesAWorkerWithAClaimInFlight(t *testing.T) {
 	q.wantPlace(run, "pending", "ready")
 }
 
-func TestS3ABeatNeverRevivesARow(t *testing.T) {
+func TestS3ABeatNeverRevivesARowW2(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc, conn := q.register(), q.renewal()

@@ -93,7 +93,7 @@ func tags(n int) string {
 	return b.String()[1:]
 }
 
-func TestStartUsesThePoolThatRegisteredTheTypeFirst(t *testing.T) {
+func TestStartUsesThePoolThatRegisteredTheTypeFirstW58W67(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	for _, name := range []string{"first", "second"} {
@@ -176,7 +176,7 @@ func TestPriorityAgesW41(t *testing.T) {
 	}
 }
 
-func TestAClaimTakesOnlyItsPoolsAndItsTypesRunsInOneOrder(t *testing.T) {
+func TestAClaimTakesOnlyItsPoolsAndItsTypesRunsInOneOrderW56(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register("a", "b")

@@ -66,7 +66,7 @@ func TestS5TheSweepChecksThatTheRunIsStillTheReceipts(t *testing.T) {
 	q.check()
 }
 
-func TestS5TheSweepJudgesByTheOwnersExpiryOnly(t *testing.T) {
+func TestS5TheSweepJudgesByTheOwnersExpiryOnlyW10(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	slow, fast := q.register(), q.register()
@@ -83,7 +83,7 @@ WHERE id = $1`, slow.ID)
 	}
 }
 
-func TestS5LeaseLossesHaveTheirOwnBudget(t *testing.T) {
+func TestS5LeaseLossesHaveTheirOwnBudgetW9(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	run := q.start(jobs.StartParams{MaxAttempts: 1})
@@ -298,7 +298,7 @@ func TestADeadlineEndsAPendingRunAndLeavesARunningOneToItsWorker(t *testing.T) {
 	}
 }
 
-func TestPromoteMovesDueRunsInOrderAndSaysWhenTheNextIsDue(t *testing.T) {
+func TestPromoteMovesDueRunsInOrderAndSaysWhenTheNextIsDueW52(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register()

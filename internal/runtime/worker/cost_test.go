@@ -27,7 +27,7 @@ func TestBeatsDoNotGrowWithWhatIsInFlight(t *testing.T) {
 }
 
 // C2: a claim asks for all free slots and is repeated while it comes back full; an idle worker looks once a poll.
-func TestClaimsAreFewAndFull(t *testing.T) {
+func TestClaimsAreFewAndFullW44(t *testing.T) {
 	q := newFakeQueue(t, 1000)
 	q.tuning.Concurrency = 100
 	inBubble(t, q, lasting(100*time.Millisecond), func(b *bubble) {

@@ -57,7 +57,7 @@ func TestDrainCancelsAtTheTimeoutAndGivesBack(t *testing.T) {
 }
 
 // S9: what has not stopped is not given back, and the lease stays until it expires; it is renewed to the end.
-func TestDrainKeepsTheLeaseOfAHandlerThatIgnoresIt(t *testing.T) {
+func TestDrainKeepsTheLeaseOfAHandlerThatIgnoresItW7(t *testing.T) {
 	q := newFakeQueue(t, 1)
 	inBubble(t, q, lasting(200*time.Second), func(b *bubble) {
 		b.at(5 * time.Second)

@@ -115,7 +115,7 @@ func TestListenerWakesForItsPoolOnly(t *testing.T) {
 }
 
 // C4: what was announced while nobody listened is looked for after every LISTEN.
-func TestListenerLooksAfterEveryListen(t *testing.T) {
+func TestListenerLooksAfterEveryListenW50(t *testing.T) {
 	t.Parallel()
 	h := listenTo(t, spec.WakeNotify)
 	h.want("wake", "tune")
@@ -145,7 +145,7 @@ func TestListenerFollowsTheWakeMode(t *testing.T) {
 }
 
 // C4: a connection that fell silent is found by the keepalive and replaced; what was announced meanwhile is looked for.
-func TestListenerReplacesASilentConnection(t *testing.T) {
+func TestListenerReplacesASilentConnectionW50(t *testing.T) {
 	t.Parallel()
 	network, err := proxy.Listen(fmt.Sprintf("127.0.0.1:%d", pgtest.Server(t).Port()))
 	if err != nil {

@@ -225,7 +225,7 @@ func TestTakenAddressIsAnErrorAtOnce(t *testing.T) {
 }
 
 // Handlers that take every connection of theirs stop neither renewals nor claims nor settles.
-func TestHandlersCannotExhaustTheQueuesConnections(t *testing.T) {
+func TestHandlersCannotExhaustTheQueuesConnectionsW49(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewDB(t)
 	migrate(t, db)
