@@ -77,7 +77,7 @@ func (q *queue) start(p jobs.StartParams) int64 {
 // claim claims the next runs, at most n.
 func (q *queue) claim(n int) []*jobs.Claim {
 	q.t.Helper()
-	claims, err := q.store.Claim(q.t.Context(), q.inc, n)
+	claims, _, err := q.store.Claim(q.t.Context(), q.inc, n)
 	if err != nil {
 		q.t.Fatal(err)
 	}

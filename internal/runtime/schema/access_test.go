@@ -57,8 +57,10 @@ func TestARoleWithExecuteOnlyEnqueuesAndEndsRuns(t *testing.T) {
 	caller := newCaller(t, db, schema.Callable...)
 
 	run := one[int64](t, caller, `SELECT run FROM syncline.start('work', '{"n": 1}', '{"pool": "p", "lane": "l", "scope": "s", "collision": "replace"}')`)
-	if n := one[int](t, caller, `SELECT count(*) FROM syncline.start_many('work', ARRAY['{}', '{}']::jsonb[], ARRAY['{"pool": "p"}', '{"pool": "p"}']::jsonb[])`); n != 2 {
-		t.Errorf("start_many started %d runs, want 2", n)
+	many := one[int](t, caller, `
+SELECT count(*) FROM syncline.start_many('work', ARRAY['{}', '{}']::jsonb[], ARRAY['{"pool": "p"}', '{"pool": "p"}']::jsonb[])`)
+	if many != 2 {
+		t.Errorf("start_many started %d runs, want 2", many)
 	}
 	if got := one[string](t, caller, fmt.Sprintf(`SELECT syncline.signal(%d, 'go', '1')`, run)); got != "accepted" {
 		t.Errorf("signal is %q", got)
