@@ -265,7 +265,7 @@ func TestReconcileLeavesUnconfirmedResultsAlone(t *testing.T) {
 	})
 }
 
-func TestFailuresOfHandlersAreContained(t *testing.T) {
+func TestFailuresOfHandlersAreContainedW13(t *testing.T) {
 	tests := map[string]jobs.HandlerFunc{
 		"a panic":              func(context.Context, *jobs.Claim) (json.RawMessage, error) { panic("boom") },
 		"a nil dereference":    func(context.Context, *jobs.Claim) (json.RawMessage, error) { var c *jobs.Claim; return c.Input, nil },
