@@ -23,6 +23,10 @@ const (
 	// ConditionSchemaCurrent is True when Syncline's schema in the database is one that this operator works with.
 	// Surfaces when a migration was not possible, or the schema is newer than the operator.
 	ConditionSchemaCurrent = "SchemaCurrent"
+	// ConditionHandlersReady is True when every handler has its signing secret. Surfaces when a Secret or its key is
+	// missing or holds no signing secret, or the sealing key is lost; the message names it. A handler without its secret is
+	// not served meanwhile, its runs wait; the others are.
+	ConditionHandlersReady = "HandlersReady"
 	// ConditionWorkersAvailable is True when the Deployment has the pods that were asked for. Surfaces when pods are
 	// missing, not ready or refused.
 	ConditionWorkersAvailable = "WorkersAvailable"
@@ -104,6 +108,12 @@ const (
 	ReasonMissingGrant = "MissingGrant"
 	// ReasonInvalidTemplate surfaces when the API server refuses the Deployment that spec.template leads to.
 	ReasonInvalidTemplate = "InvalidTemplate"
+	// ReasonNoHandlers surfaces when the spec declares none.
+	ReasonNoHandlers = "NoHandlers"
+	// ReasonHandlersSealed surfaces when every signing secret was read and sealed.
+	ReasonHandlersSealed = "HandlersSealed"
+	// ReasonInvalidSecret surfaces when the value of a signing secret's key cannot sign.
+	ReasonInvalidSecret = "InvalidSecret"
 	// ReasonReplicasReady surfaces when all pods that were asked for are ready.
 	ReasonReplicasReady = "ReplicasReady"
 	// ReasonReplicasUnready surfaces when pods are missing or not ready.

@@ -114,6 +114,15 @@ type JobPoolSpec struct {
 	// +default="None"
 	StopPolicy StopPolicy `json:"stopPolicy,omitempty"`
 
+	// handlers are job types that the pool's workers serve over HTTP, at most 64. A change reaches running workers without
+	// a restart, and so does another value of a signing secret.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	Handlers []JobHandler `json:"handlers,omitempty"`
+
 	// template is a pod template that the operator completes: the container named "worker" gets the worker's image,
 	// command, probes, mounts and security context where the template does not say otherwise; other containers, volumes
 	// and metadata are kept. A change rolls the pods.

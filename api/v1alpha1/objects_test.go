@@ -27,6 +27,12 @@ spec:
   lease: {staleThresholdSeconds: 86400, heartbeatPeriodSeconds: 20, sweepPeriodSeconds: 15}
   drainTimeoutSeconds: 30
   stopPolicy: None
+  handlers:
+  - type: invoice
+    url: http://invoices.shop.svc:8080/runs
+    signingSecretRef: {name: invoices, key: signing-secret}
+    timeoutSeconds: 30
+    retry: {maxAttempts: 5, backoff: Exponential, initialDelaySeconds: 1, maxDelaySeconds: 900}
   template: {metadata: {labels: {team: a}}, spec: {nodeSelector: {disk: ssd}}}
 `
 	connection = `
@@ -143,6 +149,20 @@ func fill(n int, format string) []any {
 	list := make([]any, n)
 	for i := range list {
 		list[i] = fmt.Sprintf(format, i)
+	}
+	return list
+}
+
+// jobHandler is a handler of a type.
+func jobHandler(name string) map[string]any {
+	return map[string]any{"type": name, "url": "http://a", "signingSecretRef": map[string]any{"name": "a"}}
+}
+
+// jobHandlers are n of them.
+func jobHandlers(n int) []any {
+	list := make([]any, n)
+	for i := range list {
+		list[i] = jobHandler(fmt.Sprintf("type%d", i))
 	}
 	return list
 }

@@ -27,7 +27,7 @@ var _ = Describe("config/samples", func() {
 			kinds[o.GetKind()]++
 		}
 		Expect(kinds).To(Equal(map[string]int{
-			"Secret": 2, "JobPool": 1, "IntegrationConnection": 1, "IntegrationSubscription": 1,
+			"Secret": 3, "JobPool": 2, "IntegrationConnection": 1, "IntegrationSubscription": 1,
 		}))
 	})
 })

@@ -64,6 +64,55 @@ var rules = map[string]row{
 		message: "spec.template.spec.terminationGracePeriodSeconds is derived from spec.drainTimeoutSeconds: leave it out and set " +
 			"spec.drainTimeoutSeconds instead",
 	},
+	"handler of a reserved type": {
+		object: jobPool, bad: []change{{"spec.handlers[0].type", "integration.sync"}}, good: []change{{"spec.handlers[0].type", "integrations.sync"}},
+		field: "spec.handlers[0].type",
+		message: "spec.handlers[].type must not begin with integration., because workers serve such types themselves: give the type " +
+			"another name",
+	},
+	"handlers of one type": {
+		object: jobPool,
+		bad:    []change{{"spec.handlers", []any{jobHandler("a"), jobHandler("a")}}},
+		good:   []change{{"spec.handlers", []any{jobHandler("a"), jobHandler("b")}}},
+		field:  "spec.handlers[1]", message: "Duplicate value",
+	},
+	"handler's URL of another scheme": {
+		object: jobPool, bad: []change{{"spec.handlers[0].url", "ftp://host/runs"}}, good: []change{{"spec.handlers[0].url", "https://host/runs"}},
+		field: "spec.handlers[0].url",
+		message: "spec.handlers[].url must start with https:// or http://: write the whole URL, such as " +
+			"http://invoices.shop.svc:8080/runs",
+	},
+	"handler's URL without a host": {
+		object: jobPool, bad: []change{{"spec.handlers[0].url", "http:///runs"}}, good: []change{{"spec.handlers[0].url", "http://[fd00::1]:8080/runs?a=b"}},
+		field:   "spec.handlers[0].url",
+		message: "spec.handlers[].url is not an absolute URL with a host: write it like http://invoices.shop.svc:8080/runs",
+	},
+	"handler's URL with a password": {
+		object: jobPool, bad: []change{{"spec.handlers[0].url", "http://ann:secret@host"}}, good: []change{{"spec.handlers[0].url", "http://host/@ann"}},
+		field: "spec.handlers[0].url",
+		message: "spec.handlers[].url must not hold a user name or password, because the resource is not secret: let the endpoint " +
+			"check the signature by spec.handlers[].signingSecretRef instead",
+	},
+	"handler's URL with a fragment": {
+		object: jobPool, bad: []change{{"spec.handlers[0].url", "http://host/runs#top"}}, good: []change{{"spec.handlers[0].url", "http://host/runs"}},
+		field:   "spec.handlers[0].url",
+		message: "spec.handlers[].url must not have a fragment, which no server gets to see: leave out what begins with #",
+	},
+	"handler's longest delay below the first": {
+		object: jobPool,
+		bad:    []change{{"spec.handlers[0].retry.initialDelaySeconds", 901}},
+		good:   []change{{"spec.handlers[0].retry.initialDelaySeconds", 900}},
+		field:  "spec.handlers[0].retry.maxDelaySeconds",
+		message: "spec.handlers[].retry.maxDelaySeconds must not be less than initialDelaySeconds: raise it, or lower " +
+			"initialDelaySeconds",
+	},
+	"handler's default longest delay below the first": {
+		object:  jobPool,
+		bad:     []change{{"spec.handlers[0].retry", map[string]any{"initialDelaySeconds": 901}}},
+		good:    []change{{"spec.handlers[0].retry", map[string]any{"initialDelaySeconds": 900}}},
+		field:   "spec.handlers[0].retry.maxDelaySeconds",
+		message: "spec.handlers[].retry.maxDelaySeconds must not be less than initialDelaySeconds",
+	},
 	"schema changed": {
 		object: jobPool,
 		bad:    []change{{"spec.database.schema", "other"}},

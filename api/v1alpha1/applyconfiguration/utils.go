@@ -44,6 +44,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EgressApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FieldMapping"):
 		return &apiv1alpha1.FieldMappingApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HandlerRetry"):
+		return &apiv1alpha1.HandlerRetryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HTTPAuth"):
 		return &apiv1alpha1.HTTPAuthApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HTTPConnection"):
@@ -64,6 +66,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.IntegrationSubscriptionSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IntegrationSubscriptionStatus"):
 		return &apiv1alpha1.IntegrationSubscriptionStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("JobHandler"):
+		return &apiv1alpha1.JobHandlerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JobPool"):
 		return &apiv1alpha1.JobPoolApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JobPoolSpec"):
@@ -92,6 +96,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RunStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Schedule"):
 		return &apiv1alpha1.ScheduleApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SigningSecretRef"):
+		return &apiv1alpha1.SigningSecretRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Sink"):
 		return &apiv1alpha1.SinkApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Source"):

@@ -59,8 +59,8 @@ func parseKeyset(text string) (*sealing.Keyset, *condition.Verdict) {
 func lost(what string) condition.Verdict {
 	return condition.Stall(v1alpha1.ReasonSealingKeyLost, fmt.Sprintf(
 		"the secret %q %s, but credentials in the database are sealed with its key: restore it from a "+
-			"backup; if it is gone for good, delete it and all IntegrationConnections of the namespace, wait "+
-			"until their rows are gone, and apply them again",
+			"backup; if it is gone for good, delete it, delete all IntegrationConnections of the namespace and empty "+
+			"spec.handlers of its JobPools, wait until their rows are gone, and apply them again",
 		KeysetSecret, what))
 }
 

@@ -74,7 +74,30 @@ func (r *Registry) SealedCredential(key Key, name types.NamespacedName, version 
 	return nil
 }
 
-// Sealed says whether any of the databases holds a credential sealed for this namespace; known is false when one of
+// SealedSecrets is what a pool has sealed of this version for its row, nil when it has not.
+func (r *Registry) SealedSecrets(key Key, name types.NamespacedName, version string) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a, ok := r.actors[key]; ok {
+		return a.sealedSecrets(name, version)
+	}
+	return nil
+}
+
+// NamespaceDatabases are the databases in which pools of a namespace were declared.
+func (r *Registry) NamespaceDatabases(namespace string) []Key {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var keys []Key
+	for name, key := range r.pools {
+		if name.Namespace == namespace {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// Sealed says whether any of the databases holds a credential or a secret sealed for this namespace; known is false when one of
 // them has not been read yet and none of the others has one.
 func (r *Registry) Sealed(namespace string, keys []Key) (sealed, known bool) {
 	r.mu.Lock()

@@ -113,7 +113,17 @@ func (a *actor) sealedCredential(name types.NamespacedName, version string) []by
 	return r.desired.Credential
 }
 
-// sealed says whether a credential of the namespace is sealed here, or is about to be written; read is false while the
+func (a *actor) sealedSecrets(name types.NamespacedName, version string) []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r, ok := a.pools[name]
+	if !ok || !r.standing() || r.desired.SecretsVersion == nil || *r.desired.SecretsVersion != version {
+		return nil
+	}
+	return r.desired.Secrets
+}
+
+// sealed says whether a credential or a secret of the namespace is sealed here, or is about to be written; read is false while the
 // database has not been read.
 func (a *actor) sealed(namespace string) (here, read bool) {
 	a.mu.Lock()
@@ -123,8 +133,18 @@ func (a *actor) sealed(namespace string) (here, read bool) {
 			return true, true
 		}
 	}
+	for name, r := range a.pools {
+		if name.Namespace == namespace && r.standing() && r.desired.Secrets != nil {
+			return true, true
+		}
+	}
 	if a.snapshot == nil {
 		return false, false
+	}
+	for _, p := range a.snapshot.Pools {
+		if p.Sealed && p.Owner.Cluster == a.cfg.Cluster && p.Owner.Namespace == namespace {
+			return true, true
+		}
 	}
 	for _, c := range a.snapshot.Connections {
 		if c.Sealed && c.Owner.Namespace == namespace {
@@ -238,7 +258,11 @@ func (a *actor) tell() {
 	}
 }
 
-func samePool(a, b schema.DesiredPool) bool { return reflect.DeepEqual(a, b) }
+// samePool ignores the ciphertext, which differs at each sealing of the same secrets.
+func samePool(a, b schema.DesiredPool) bool {
+	a.Secrets, b.Secrets = nil, nil
+	return reflect.DeepEqual(a, b)
+}
 
 // sameConnection ignores the ciphertext, which differs at each sealing of the same secret.
 func sameConnection(a, b schema.DesiredConnection) bool {

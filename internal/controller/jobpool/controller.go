@@ -9,6 +9,7 @@ package jobpool
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,18 +30,19 @@ import (
 	ac "github.com/syncline-dev/syncline/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/syncline-dev/syncline/internal/controller/apply"
 	"github.com/syncline-dev/syncline/internal/controller/condition"
+	"github.com/syncline-dev/syncline/internal/controller/credential"
 	"github.com/syncline-dev/syncline/internal/controller/database"
 )
 
-// indexSecret finds JobPools by the Secret of their database.
-const indexSecret = "spec.database.secretRef.name"
+// indexSecret finds JobPools by the Secrets that they name: that of their database and those of their handlers.
+const indexSecret = "secretRefs"
 
 // +kubebuilder:rbac:groups=syncline.dev,resources=jobpools,verbs=get;list;watch
 // +kubebuilder:rbac:groups=syncline.dev,resources=jobpools/status,verbs=patch
 // +kubebuilder:rbac:groups=syncline.dev,resources=jobpools/finalizers,verbs=update
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=create;patch
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Reconciler makes and observes JobPools.
@@ -68,7 +70,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}
 	r.applied = make(map[types.UID]rendering)
 	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.JobPool{}, indexSecret, func(o client.Object) []string {
-		return []string{o.(*v1alpha1.JobPool).Spec.Database.SecretRef.Name}
+		return secretNames(&o.(*v1alpha1.JobPool).Spec)
 	})
 	if err != nil {
 		return fmt.Errorf("index job pools by secret: %w", err)
@@ -82,10 +84,24 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Complete(r)
 }
 
-// ofSecret lists the pools whose database a Secret names.
+// secretNames are the Secrets that a pool reads.
+func secretNames(s *v1alpha1.JobPoolSpec) []string {
+	names := []string{s.Database.SecretRef.Name}
+	for _, h := range s.Handlers {
+		names = append(names, h.SigningSecretRef.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// ofSecret lists the pools that a Secret matters to: those that name it, all of the namespace when it is the keyset.
 func (r *Reconciler) ofSecret(ctx context.Context, secret client.Object) []reconcile.Request {
+	opts := []client.ListOption{client.InNamespace(secret.GetNamespace())}
+	if secret.GetName() != credential.KeysetSecret {
+		opts = append(opts, client.MatchingFields{indexSecret: secret.GetName()})
+	}
 	var pools v1alpha1.JobPoolList
-	err := r.Client.List(ctx, &pools, client.InNamespace(secret.GetNamespace()), client.MatchingFields{indexSecret: secret.GetName()})
+	err := r.Client.List(ctx, &pools, opts...)
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "list the pools of a secret")
 	}

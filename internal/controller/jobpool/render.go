@@ -24,6 +24,8 @@ const (
 	uid int64 = 65532
 	// httpPort serves /healthz, /readyz and /metrics.
 	httpPort int32 = 8081
+	// localPort serves the worker-local API to the endpoints of handlers, once a pool declares any.
+	localPort int32 = 8082
 	// secondBudgetSeconds is what a worker has, after its drain timeout, for handlers that were cancelled; marginSeconds
 	// is for the flush of the last settlements and the exit.
 	secondBudgetSeconds, marginSeconds = 5, 10
@@ -174,7 +176,10 @@ func completeWorker(c *corev1ac.ContainerApplyConfiguration, pool *v1alpha1.JobP
 	c.Args = append(arguments(pool), c.Args...)
 	addEnv(c, "POD_NAME", "metadata.name")
 	addEnv(c, "POD_NAMESPACE", "metadata.namespace")
-	c.WithPorts(corev1ac.ContainerPort().WithName("http").WithContainerPort(httpPort).WithProtocol(corev1.ProtocolTCP))
+	addEnv(c, "POD_IP", "status.podIP")
+	c.WithPorts(
+		corev1ac.ContainerPort().WithName("http").WithContainerPort(httpPort).WithProtocol(corev1.ProtocolTCP),
+		corev1ac.ContainerPort().WithName("local").WithContainerPort(localPort).WithProtocol(corev1.ProtocolTCP))
 	c.WithVolumeMounts(
 		corev1ac.VolumeMount().WithName(databaseVolume).WithMountPath(databasePath).WithReadOnly(true),
 		corev1ac.VolumeMount().WithName(sealingVolume).WithMountPath(sealingPath).WithReadOnly(true))

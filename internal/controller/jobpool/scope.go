@@ -27,6 +27,8 @@ type scope struct {
 	tuning spec.Pool
 	// unresolved says why the database is not known, nil when it is.
 	unresolved *condition.Verdict
+	// handlers judges the signing secrets of the handlers; the zero value while the database is not known.
+	handlers condition.Verdict
 	// rotated says that the Secret has got another value since the last reconcile.
 	rotated bool
 	// view is what the database's actor knows.
@@ -51,7 +53,11 @@ func (r *Reconciler) gather(ctx context.Context, pool *v1alpha1.JobPool) (*scope
 	if err != nil || s.unresolved != nil {
 		return s, err
 	}
-	return s, r.declare(s, target)
+	secrets, err := r.resolveHandlers(ctx, s, target.Key())
+	if err != nil {
+		return nil, err
+	}
+	return s, r.declare(s, target, secrets)
 }
 
 func (r *Reconciler) readDeployment(ctx context.Context, from client.Reader, s *scope) error {
@@ -90,7 +96,7 @@ func (r *Reconciler) target(ctx context.Context, s *scope) (database.Target, err
 	return target, nil
 }
 
-func (r *Reconciler) declare(s *scope, target database.Target) error {
+func (r *Reconciler) declare(s *scope, target database.Target, secrets signing) error {
 	tuning, err := document(s.tuning)
 	if err != nil {
 		return err
@@ -103,7 +109,7 @@ func (r *Reconciler) declare(s *scope, target database.Target) error {
 			UID: string(s.pool.UID), Generation: s.pool.Generation,
 		},
 		Pool:   PoolName(s.pool),
-		Tuning: tuning,
+		Tuning: tuning, Secrets: secrets.sealed, SecretsVersion: secrets.version,
 	})
 	return nil
 }

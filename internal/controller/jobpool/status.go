@@ -24,7 +24,7 @@ const (
 
 // conditionOrder is the order of a JobPool's own conditions: what is to blame first.
 var conditionOrder = []string{
-	v1alpha1.ConditionDatabaseReachable, v1alpha1.ConditionSchemaCurrent,
+	v1alpha1.ConditionDatabaseReachable, v1alpha1.ConditionSchemaCurrent, v1alpha1.ConditionHandlersReady,
 	v1alpha1.ConditionWorkersAvailable, v1alpha1.ConditionClaimsHealthy,
 }
 
@@ -122,6 +122,7 @@ func (s *scope) conditions(now time.Time) []metav1.Condition {
 	if s.unresolved != nil {
 		set.Put(v1alpha1.ConditionDatabaseReachable, *s.unresolved)
 		set.Put(v1alpha1.ConditionSchemaCurrent, condition.Unknown(s.unresolved.Reason, "the database is not known"))
+		set.Put(v1alpha1.ConditionHandlersReady, condition.Unknown(s.unresolved.Reason, "the database is not known"))
 		set.Put(v1alpha1.ConditionClaimsHealthy, condition.Unknown(s.unresolved.Reason, "the database is not known"))
 	} else if s.view.Database.Known {
 		set.Put(v1alpha1.ConditionDatabaseReachable, s.reachable())
@@ -129,6 +130,9 @@ func (s *scope) conditions(now time.Time) []metav1.Condition {
 		if v, ok := s.claimsHealthy(now); ok {
 			set.Put(v1alpha1.ConditionClaimsHealthy, v)
 		}
+	}
+	if s.unresolved == nil {
+		set.Put(v1alpha1.ConditionHandlersReady, s.handlers)
 	}
 	set.Put(v1alpha1.ConditionWorkersAvailable, s.workersAvailable())
 	return set.List()
@@ -248,8 +252,16 @@ func (s *scope) waitedFor(now time.Time) time.Duration {
 	return now.Sub(*state.OldestPending)
 }
 
+// sealingRetry is how soon a pool looks again for the sealing key: what a database says before it has been read reaches
+// only those that have a row there.
+const sealingRetry = 2 * time.Second
+
 // recheck is when the verdict changes although nothing else does, 0 when it does not.
 func (s *scope) recheck(now time.Time) time.Duration {
+	switch s.handlers.Reason {
+	case v1alpha1.ReasonPending, v1alpha1.ReasonProgressing, v1alpha1.ReasonSealingKeyLost:
+		return sealingRetry
+	}
 	if waited := s.waitedFor(now); waited > 0 && waited < claimGrace {
 		return claimGrace - waited + time.Second
 	}

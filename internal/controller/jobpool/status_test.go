@@ -20,7 +20,7 @@ var now = time.Date(2026, 11, 24, 12, 2, 0, 0, time.UTC)
 func makeScope(change ...func(*scope)) *scope {
 	pool := makePool()
 	s := &scope{
-		pool: pool, tuning: Tuning(&pool.Spec),
+		pool: pool, tuning: Tuning(&pool.Spec), handlers: condition.Pass(v1alpha1.ReasonNoHandlers, "none"),
 		view: database.PoolView{
 			Database: database.View{Known: true, Reachable: true, SchemaCurrent: true, Identity: "i"},
 			Row:      &schema.Written{Outcome: schema.OutcomeApplied, Generation: 7},
@@ -73,6 +73,21 @@ func TestConditions(t *testing.T) {
 			[2]string{"False", "MissingGrant"},
 			[2]string{"False", "MissingGrant"},
 			"SchemaCurrent",
+		},
+		"a handler without its secret": {
+			makeScope(func(s *scope) { s.handlers = condition.Wait(v1alpha1.ReasonSecretMissing, "no secret") }),
+			[2]string{"False", "SecretMissing"},
+			[2]string{"False", "SecretMissing"},
+			"HandlersReady",
+		},
+		"handlers are not known without the database": {
+			makeScope(func(s *scope) {
+				s.unresolved = new(condition.Wait(v1alpha1.ReasonSecretMissing, "no secret"))
+				s.view, s.handlers = database.PoolView{}, condition.Verdict{}
+			}),
+			[2]string{"Unknown", "SecretMissing"},
+			[2]string{"False", "SecretMissing"},
+			"HandlersReady",
 		},
 		"name taken": {
 			makeScope(func(s *scope) {

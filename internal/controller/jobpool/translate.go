@@ -35,7 +35,24 @@ func Tuning(s *v1alpha1.JobPoolSpec) spec.Pool {
 		LeaseMillis:     1000 * int64(s.Lease.StaleThresholdSeconds),
 		HeartbeatMillis: 1000 * int64(heartbeatSeconds(s.Lease)),
 		SweepMillis:     1000 * int64(s.Lease.SweepPeriodSeconds),
+		Handlers:        handlers(s.Handlers),
 	}
+}
+
+// handlers are in the order of the spec.
+func handlers(list []v1alpha1.JobHandler) []spec.Handler {
+	var all []spec.Handler
+	for _, h := range list {
+		all = append(all, spec.Handler{
+			Type: h.Type, URL: h.URL, TimeoutMillis: 1000 * int64(h.TimeoutSeconds),
+			Retry: spec.Retry{
+				MaxAttempts: int(h.Retry.MaxAttempts),
+				BaseMillis:  1000 * int64(h.Retry.InitialDelaySeconds), MaxMillis: 1000 * int64(h.Retry.MaxDelaySeconds),
+				Fixed: h.Retry.Backoff == v1alpha1.BackoffFixed,
+			},
+		})
+	}
+	return all
 }
 
 // heartbeatSeconds is a third of the stale threshold unless the spec says otherwise.

@@ -30,6 +30,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 7776000
+- name: com.github.syncline-dev.syncline.api.v1alpha1.Backoff
+  scalar: string
 - name: com.github.syncline-dev.syncline.api.v1alpha1.BasicAuth
   map:
     fields:
@@ -276,6 +278,25 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: request
       type:
         namedType: com.github.syncline-dev.syncline.api.v1alpha1.HTTPRequest
+- name: com.github.syncline-dev.syncline.api.v1alpha1.HandlerRetry
+  map:
+    fields:
+    - name: backoff
+      type:
+        namedType: com.github.syncline-dev.syncline.api.v1alpha1.Backoff
+      default: Exponential
+    - name: initialDelaySeconds
+      type:
+        scalar: numeric
+      default: 1
+    - name: maxAttempts
+      type:
+        scalar: numeric
+      default: 5
+    - name: maxDelaySeconds
+      type:
+        scalar: numeric
+      default: 900
 - name: com.github.syncline-dev.syncline.api.v1alpha1.IntegrationConnection
   map:
     fields:
@@ -442,6 +463,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: subscriptionID
       type:
         scalar: string
+- name: com.github.syncline-dev.syncline.api.v1alpha1.JobHandler
+  map:
+    fields:
+    - name: retry
+      type:
+        namedType: com.github.syncline-dev.syncline.api.v1alpha1.HandlerRetry
+      default:
+        maxAttempts: 5
+    - name: signingSecretRef
+      type:
+        namedType: com.github.syncline-dev.syncline.api.v1alpha1.SigningSecretRef
+    - name: timeoutSeconds
+      type:
+        scalar: numeric
+      default: 30
+    - name: type
+      type:
+        scalar: string
+    - name: url
+      type:
+        scalar: string
 - name: com.github.syncline-dev.syncline.api.v1alpha1.JobPool
   map:
     fields:
@@ -483,6 +525,14 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.syncline-dev.syncline.api.v1alpha1.Fairness
       default: None
+    - name: handlers
+      type:
+        list:
+          elementType:
+            namedType: com.github.syncline-dev.syncline.api.v1alpha1.JobHandler
+          elementRelationship: associative
+          keys:
+          - type
     - name: lease
       type:
         namedType: com.github.syncline-dev.syncline.api.v1alpha1.LeaseTuning
@@ -720,6 +770,16 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
     - name: timeZone
+      type:
+        scalar: string
+- name: com.github.syncline-dev.syncline.api.v1alpha1.SigningSecretRef
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+      default: signing-secret
+    - name: name
       type:
         scalar: string
 - name: com.github.syncline-dev.syncline.api.v1alpha1.Sink

@@ -49,6 +49,9 @@ type JobPoolSpecApplyConfiguration struct {
 	// more, HoldAndDrain also cancels what still runs after drainTimeoutSeconds and gives it back without spending an
 	// attempt. Pods stay up in all of them. A change reaches running workers without a restart.
 	StopPolicy *apiv1alpha1.StopPolicy `json:"stopPolicy,omitempty"`
+	// handlers are job types that the pool's workers serve over HTTP, at most 64. A change reaches running workers without
+	// a restart, and so does another value of a signing secret.
+	Handlers []JobHandlerApplyConfiguration `json:"handlers,omitempty"`
 	// template is a pod template that the operator completes: the container named "worker" gets the worker's image,
 	// command, probes, mounts and security context where the template does not say otherwise; other containers, volumes
 	// and metadata are kept. A change rolls the pods.
@@ -154,6 +157,19 @@ func (b *JobPoolSpecApplyConfiguration) WithRetention(value *RetentionApplyConfi
 // If called multiple times, the StopPolicy field is set to the value of the last call.
 func (b *JobPoolSpecApplyConfiguration) WithStopPolicy(value apiv1alpha1.StopPolicy) *JobPoolSpecApplyConfiguration {
 	b.StopPolicy = &value
+	return b
+}
+
+// WithHandlers adds the given value to the Handlers field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Handlers field.
+func (b *JobPoolSpecApplyConfiguration) WithHandlers(values ...*JobHandlerApplyConfiguration) *JobPoolSpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithHandlers")
+		}
+		b.Handlers = append(b.Handlers, *values[i])
+	}
 	return b
 }
 
