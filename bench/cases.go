@@ -49,6 +49,8 @@ func (b *bench) throughput(ctx context.Context, name string) error {
 		{sys: synclineSystem{}, jobs: n, concurrency: 1000, profile: b.profileFile("throughput")},
 		{sys: floorSystem{}, jobs: n, concurrency: 500},
 		{sys: riverSystem{}, jobs: n, concurrency: 1000},
+		{sys: graphileSystem{b.peers}, jobs: n, concurrency: 1000},
+		{sys: pgbossSystem{b.peers}, jobs: n, concurrency: 1000},
 	})
 	if err := alternate(ctx, b.server, b.report, name, b.rounds, loads); err != nil {
 		return err

@@ -30,6 +30,9 @@ type task struct {
 	Latency bool `json:"latency"`
 	// ReportMillis is the time between two events "count"; 0 is never.
 	ReportMillis int `json:"reportMillis"`
+	// SetUp and Enqueue make a JavaScript peer create its schema, and enqueue that many jobs, and end.
+	SetUp   bool `json:"setUp"`
+	Enqueue int  `json:"enqueue"`
 	// Profile is the file for a processor profile of a Go worker; empty is none.
 	Profile string `json:"profile"`
 }

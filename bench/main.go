@@ -39,6 +39,7 @@ type bench struct {
 	scale   float64
 	only    []string
 	profile string
+	peers   peers
 }
 
 func run(ctx context.Context, args []string) (err error) {
@@ -47,6 +48,7 @@ func run(ctx context.Context, args []string) (err error) {
 	scale := f.Float64("scale", 1, "`factor` on the number of jobs")
 	only := f.String("systems", "", "comma-separated `names` of the systems to measure; all when empty")
 	profile := f.String("profile", "", "`folder` for processor profiles of our worker")
+	peersDir := f.String("peers", "", "`folder` of the JavaScript peers, which run.sh prepares")
 	settings := f.String("settings", "", "more PostgreSQL `settings`, name=value, comma-separated")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -60,7 +62,7 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { _ = s.Close() }()
-	b := &bench{server: s, report: &report{lines: os.Stdout}, rounds: *rounds, scale: *scale, profile: *profile}
+	b := &bench{server: s, report: &report{lines: os.Stdout}, rounds: *rounds, scale: *scale, profile: *profile, peers: peers(*peersDir)}
 	if *only != "" {
 		b.only = strings.Split(*only, ",")
 	}
