@@ -43,7 +43,7 @@ type TypeConfig struct {
 	// lane until it returns; what ends its run all the same is the run's deadline.
 	Timeout time.Duration
 	// ReleaseLaneOnRetry lets other runs of the lane overtake one that waits for its retry, or waits parked. By default such
-	// a run keeps its lane, because order is why people use lanes.
+	// a run keeps its lane, because order is why people use lanes; one that waits for children never keeps it.
 	ReleaseLaneOnRetry bool
 	// MaxOutput bounds the output of a run, and of each of its steps, in bytes; 0 means DefaultMaxOutput.
 	MaxOutput int

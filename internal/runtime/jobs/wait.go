@@ -119,7 +119,8 @@ type ChildResult struct {
 }
 
 // Await waits until children of the run have ended, however they end, and returns how, in order of their ids. Without
-// children named it waits for all that the run has. It parks as WaitSignal does. The name is a step's.
+// children named it waits for all that the run has. It parks as WaitSignal does, except that it always lets its lane go:
+// the children may need it. The name is a step's.
 func Await(ctx context.Context, c *Claim, name string, children ...int64) ([]ChildResult, error) {
 	children = slices.Clone(children)
 	slices.Sort(children)

@@ -322,6 +322,32 @@ func TestAParkedRunKeepsItsLane(t *testing.T) {
 	}
 }
 
+// A parent and its child stand in one lane: a parent that kept it would wait for a child that waits for the lane, for ever.
+func TestAParentLetsItsLaneGoToItsChildren(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc, parent := q.register(), q.start(jobs.StartParams{Lane: "l"})
+	c := q.claimOne(inc)
+	child := q.start(jobs.StartParams{Lane: "l"})
+	q.exec(`UPDATE run SET parent = $2, root = $2 WHERE id = $1`, child, parent)
+	_, err := jobs.Await(t.Context(), c, "it")
+	s := jobs.TypeConfig{}.Settle(c, nil, err, nil)
+	if s.KeepLane {
+		t.Error("the settlement keeps the lane")
+	}
+	s.KeepLane = true // the database does not rely on it
+	q.settle(inc, s)
+	got := q.claimOne(inc)
+	if got.RunID != child {
+		t.Fatalf("claimed run %d, want the child, %d", got.RunID, child)
+	}
+	q.settle(inc, completed(got))
+	if got := q.claimOne(inc); got.RunID != parent {
+		t.Fatalf("claimed run %d, want the parent, %d", got.RunID, parent)
+	}
+	q.check()
+}
+
 // child makes a run the child of a claim's, as a spawn does.
 func (q *queue) child(parent *jobs.Claim) int64 {
 	q.t.Helper()
