@@ -144,7 +144,7 @@ func (o Options) worker(queue, handlers *pgxpool.Pool, registry *prometheus.Regi
 	return worker.New(worker.Config{
 		Pool: o.Pool, Pod: o.Pod, Namespace: o.Namespace, Build: o.Build,
 		Types: types, Declared: declared(endpoints), Tasks: tasks,
-		Store: jobs.NewStore(queue), Dial: o.dial,
+		Store: jobs.NewStore(queue).LendTo(handlers, o.Log), Dial: o.dial,
 		WakeChannel: schema.WakeChannel(o.Schema), PoolChannel: schema.PoolChannel(o.Schema),
 		DrainTimeout: o.DrainTimeout, StopBudget: o.StopBudget, Log: o.Log, Metrics: telemetry.NewWorker(registry, o.Pool),
 	})
