@@ -27,7 +27,7 @@ type SignalParams struct {
 	Name string
 	// Payload is what the handler gets; nil is JSON null.
 	Payload json.RawMessage
-	// Tenant, unless empty, must be the run's.
+	// Tenant must be the run's; empty is a run without one.
 	Tenant string
 }
 

@@ -91,7 +91,7 @@ func TestEachSignalSatisfiesOneWaitAndIsKeptUntilThen(t *testing.T) {
 	}
 }
 
-func TestSignalsGoToTheirTenantsLiveRunsOnly(t *testing.T) {
+func TestSignalsGoToTheirTenantsLiveRunsOnlyW39(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc, run := q.register(), q.start(jobs.StartParams{Tenant: "a"})
@@ -100,6 +100,7 @@ func TestSignalsGoToTheirTenantsLiveRunsOnly(t *testing.T) {
 		want jobs.SignalAnswer
 	}{
 		"another tenant": {jobs.SignalParams{Run: run, Name: "go", Tenant: "b"}, jobs.SignalUnknown},
+		"no tenant":      {jobs.SignalParams{Run: run, Name: "go"}, jobs.SignalUnknown},
 		"no such run":    {jobs.SignalParams{Run: 1 << 40, Name: "go"}, jobs.SignalUnknown},
 		"its tenant":     {jobs.SignalParams{Run: run, Name: "go", Tenant: "a"}, jobs.SignalAccepted},
 	} {
@@ -112,7 +113,7 @@ func TestSignalsGoToTheirTenantsLiveRunsOnly(t *testing.T) {
 	}
 	c := q.claimOne(inc)
 	q.settle(inc, completed(c))
-	if got, err := jobs.Signal(t.Context(), q.db, jobs.SignalParams{Run: run, Name: "go"}); err != nil || got != jobs.SignalEnded {
+	if got, err := jobs.Signal(t.Context(), q.db, jobs.SignalParams{Run: run, Name: "go", Tenant: "a"}); err != nil || got != jobs.SignalEnded {
 		t.Errorf("a signal to an ended run: %s, %v", got, err)
 	}
 	// A signal belongs to a life: the next one does not get what was left of the one before.

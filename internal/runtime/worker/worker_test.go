@@ -33,7 +33,7 @@ func TestEveryRunIsExecutedAndSettledOnce(t *testing.T) {
 }
 
 // S4: the deadline counts from the send time of the last confirmed beat, whatever happens to later ones.
-func TestHandlersAreCancelledAtTheLeasesDeadline(t *testing.T) {
+func TestHandlersAreCancelledAtTheLeasesDeadlineW12(t *testing.T) {
 	h := &blocking{}
 	q := newFakeQueue(t, 3)
 	q.after["beat"] = func(context.Context) error { <-time.After(2 * time.Second); return nil }
@@ -394,7 +394,7 @@ func TestSweepsOnlyAfterUnbrokenContact(t *testing.T) {
 	})
 }
 
-func TestTasksRunOnTheirCadenceAndFailuresDoNotEndThem(t *testing.T) {
+func TestTasksRunOnTheirCadenceAndFailuresDoNotEndThemW54(t *testing.T) {
 	calls := 0
 	task := Task{Name: "tick", Every: 10 * time.Second, Timeout: time.Second, Run: func(context.Context) error { calls++; return errCut }}
 	inBubble(t, newFakeQueue(t, 0), succeed, func(b *bubble) {

@@ -285,7 +285,7 @@ END $$;
 -- Leaves a signal for a run and returns 'accepted', 'ended' when the run takes none any more, or 'unknown'. It is kept
 -- until the run waits for it, each satisfies one wait, in order of arrival, and it belongs to the run's present life. Called
 -- by anybody, inside their own, possibly endless, transactions (S10): a running run's row is never locked, a waiting one is
--- moved by its side row alone, and nothing is waited for. With a tenant, only a run of that tenant is known.
+-- moved by its side row alone, and nothing is waited for. Only a run of the given tenant is known; NULL is of none.
 CREATE OR REPLACE FUNCTION signal(run bigint, name text, payload jsonb DEFAULT 'null', tenant text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
@@ -302,7 +302,7 @@ BEGIN
   END IF;
   SELECT r.status, r.replays INTO v_status, v_life
   FROM run r
-  WHERE r.id = v_run AND (signal.tenant IS NULL OR r.tenant = signal.tenant);
+  WHERE r.id = v_run AND r.tenant IS NOT DISTINCT FROM signal.tenant;
   IF NOT FOUND THEN
     RETURN 'unknown';
   END IF;
