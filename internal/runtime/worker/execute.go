@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
@@ -23,7 +26,18 @@ type executor struct {
 	log     *slog.Logger
 	metrics *telemetry.Worker
 
-	hands hands
+	hands     hands
+	observers sync.Map // of handler times by job type
+}
+
+// observer is the histogram of a job type, remembered: looking it up by its label costs more than the observation.
+func (e *executor) observer(jobType string) prometheus.Observer {
+	if o, ok := e.observers.Load(jobType); ok {
+		return o.(prometheus.Observer)
+	}
+	o := e.metrics.HandlerSeconds.WithLabelValues(jobType)
+	e.observers.Store(jobType, o)
+	return o
 }
 
 // start holds a claim and runs its handler.
@@ -59,7 +73,7 @@ func (e *executor) execute(ctx context.Context, inc *jobs.Incarnation, c *jobs.C
 	var output json.RawMessage
 	err := errExited
 	defer func() { // deferred, because a handler may end the goroutine
-		e.metrics.HandlerSeconds.WithLabelValues(c.Type).Observe(time.Since(began).Seconds())
+		e.observer(c.Type).Observe(time.Since(began).Seconds())
 		e.stopped(inc, r.Config.Settle(c, output, err, context.Cause(ctx)))
 	}()
 	output, err = e.call(ctx, r, c)
