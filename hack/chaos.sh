@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The chaos suite (test/chaos): random faults for real workers and servers, judged by a checker of their history; then
-# every rule of the lease protocol switched off, which the checker must find.
-#   hack/chaos.sh              random seeds for CHAOS_SECONDS (150), then the rules: 5 minutes on 2 cores
+# The chaos suite (test/chaos): random faults for real workers and servers, judged by a checker of their history; every
+# rule of the lease protocol switched off, which the checker must find; and pressures, with the rate before, under and after.
+#   hack/chaos.sh              random seeds for CHAOS_SECONDS (90), the rules, the pressures: 5 minutes on 2 cores
 #   SEEDS=40 hack/chaos.sh     so many random episodes
 #   SEEDS=7..7 hack/chaos.sh   the episodes of these seeds, as a failure says
-#   ONLY=episodes|rules        one of the two parts
+#   ONLY=episodes|rules|pressure   one of the parts
 # Arguments go to the test binary, such as -test.v.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,13 +14,14 @@ command -v gcc >/dev/null || {
     'install it (Debian: apt-get install gcc libc6-dev)' >&2
   exit 1
 }
-export CHAOS_SECONDS=${CHAOS_SECONDS:-150}
+export CHAOS_SECONDS=${CHAOS_SECONDS:-90}
 case ${ONLY:-} in
-'') run='^(TestEpisodes|TestRules)$' ;;
+'') run='^Test(Episodes|Rules|Pressure)$' ;;
 episodes) run='^TestEpisodes$' ;;
 rules) run='^TestRules$' ;;
+pressure) run='^TestPressure$' ;;
 *)
-  echo "hack/chaos.sh: ONLY is '$ONLY', want episodes or rules" >&2
+  echo "hack/chaos.sh: ONLY is '$ONLY', want episodes, rules or pressure" >&2
   exit 1
   ;;
 esac

@@ -48,7 +48,8 @@ func buildHost() (end func(), err error) {
 	if err := os.WriteFile(source, hostSource, 0o644); err != nil {
 		return end, err
 	}
-	if out, err := exec.CommandContext(context.Background(), "gcc", "-shared", "-fPIC", "-O2", "-o", filepath.Join(badHosts, "host.so"), source).CombinedOutput(); err != nil {
+	gcc := exec.CommandContext(context.Background(), "gcc", "-shared", "-fPIC", "-O2", "-o", filepath.Join(badHosts, "host.so"), source)
+	if out, err := gcc.CombinedOutput(); err != nil {
 		return end, fmt.Errorf("gcc (install it, e.g. apt-get install gcc libc6-dev): %w\n%s", err, out)
 	}
 	return end, nil

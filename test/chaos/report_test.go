@@ -25,6 +25,7 @@ type reporter struct {
 	claims   int
 	changes  int
 	rules    []ruleResult
+	rates    []rates
 }
 
 // ruleResult is what became of one rule that was switched off.
@@ -71,6 +72,13 @@ func (r *reporter) rule(result ruleResult) {
 	r.rules = append(r.rules, result)
 }
 
+func (r *reporter) pressure(x rates) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rates = append(r.rates, x)
+	fmt.Fprintf(os.Stderr, "%s: %.0f runs/s, %.0f under stress, %.0f afterwards\n", x.name, x.before.completed, x.under.completed, x.after.completed)
+}
+
 func (r *reporter) print() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,6 +90,20 @@ func (r *reporter) print() {
 	}
 	if len(r.rules) > 0 {
 		r.printRules()
+	}
+	if len(r.rates) > 0 {
+		r.printRates()
+	}
+}
+
+func (r *reporter) printRates() {
+	fmt.Fprintf(os.Stderr, "\n%-44s %8s %8s %6s %8s %6s\n", "pressure (runs/s)", "baseline", "stress", "ratio", "recovery", "ratio")
+	for _, x := range r.rates {
+		under, ratio := "-", "-"
+		if x.under.completed > 0 {
+			under, ratio = fmt.Sprintf("%.0f", x.under.completed), fmt.Sprintf("%.2f", x.share(x.under))
+		}
+		fmt.Fprintf(os.Stderr, "%-44s %8.0f %8s %6s %8.0f %6.2f\n", x.name, x.before.completed, under, ratio, x.after.completed, x.share(x.after))
 	}
 }
 

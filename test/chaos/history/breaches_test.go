@@ -128,7 +128,7 @@ var breaches = []struct {
 		h.claim("a", 1, 2, 1)
 		h.renew("a", 1, ms(100))
 		h.tx += 15
-		h.remove("b", 1)
+		h.remove("b")
 		h.back("b", 2, 1)
 		h.claim("b", 2, 2, 2)
 		h.settle("b", 2, 2)
@@ -144,13 +144,13 @@ var breaches = []struct {
 		h.claim("a", 1, 2, 1)
 		h.mark("a", history.Began, 1, 2, 1)
 		h.renew("a", 1, -ms(1))
-		h.remove("b", 1)
+		h.remove("b")
 		h.back("b", 2, 1)
 		h.claim("b", 2, 2, 2)
 		h.mark("b", history.Began, 2, 2, 2)
 		h.mark("a", history.Acted, 1, 2, 1)
 	}},
-	{"a living worker's row is removed", history.LiveLease, func(h *tape) { h.remove("b", 1) }},
+	{"a living worker's row is removed", history.LiveLease, func(h *tape) { h.remove("b") }},
 	{"a run is taken from a worker that is there", history.LiveLease, func(h *tape) {
 		h.start(2, nil)
 		h.claim("a", 1, 2, 1)
@@ -158,11 +158,11 @@ var breaches = []struct {
 	}},
 	{"an id is revived", history.IncarnationOnce, func(h *tape) {
 		h.renew("a", 1, -ms(1))
-		h.remove("b", 1)
+		h.remove("b")
 		h.renew("a", 1, ms(60_000))
 	}},
 	{"a claim for a worker that is gone", history.IncarnationOnce, func(h *tape) {
-		h.remove("a", 1)
+		h.remove("a")
 		h.start(2, nil)
 		h.claim("a", 1, 2, 1)
 	}},
@@ -215,7 +215,7 @@ var breaches = []struct {
 	{"a lease is removed while a run runs under it", history.StillExecutes, func(h *tape) {
 		h.start(2, nil)
 		h.claim("a", 1, 2, 1)
-		h.remove("a", 1)
+		h.remove("a")
 	}},
 	{"a lease is removed while a handler executes", history.StillExecutes, func(h *tape) {
 		h.start(2, object{"input": object{"complete": true}})
@@ -226,7 +226,7 @@ var breaches = []struct {
 			h.run("a", 2, object{"status": "completed"})
 			h.forget("a", 2, 1)
 		})
-		h.remove("a", 1)
+		h.remove("a")
 		h.mark("a", history.Stopped, 1, 2, 1)
 	}},
 }

@@ -103,8 +103,8 @@ func (t *tape) renew(name string, id int64, length time.Duration) {
 	t.write(name, "worker", strconv.FormatInt(id, 10), object{"id": id, "expires_at": origin.Add(t.now() + length)})
 }
 
-func (t *tape) remove(writer string, id int64) {
-	t.write(writer, "worker", strconv.FormatInt(id, 10), nil)
+func (t *tape) remove(writer string) {
+	t.write(writer, "worker", "1", nil)
 }
 
 // claim takes a run from ready under a token, and a hold when it has a lane.
