@@ -115,7 +115,8 @@ func (a *api) routes() http.Handler {
 	mux.Handle("GET /v1/runs/{run}", a.authenticated(a.look))
 	mux.Handle("POST /v1/runs/{run}/extend", a.authenticated(a.extend))
 	mux.Handle("POST /v1/runs/{run}/progress", a.authenticated(a.progress))
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	mux.Handle("POST /v1/runs/{run}/spawn", a.authenticated(a.spawn))
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		_ = refuse(w, &problem{Status: http.StatusNotFound, Detail: "there is no such path or method: use GET /v1/runs/{run}, " +
 			"or POST /v1/runs/{run}/extend, /progress or /spawn"})
 	})
@@ -174,7 +175,10 @@ func (a *api) extend(r *http.Request, f *flight) (any, *problem) {
 		return nil, p
 	}
 	if ask.Seconds < 1 || ask.Seconds > int64(maxExtension/time.Second) {
-		return nil, &problem{Status: http.StatusBadRequest, Detail: "seconds is not from 1 to 86400: send {\"seconds\": 300} to have the request wait five minutes from now"}
+		return nil, &problem{
+			Status: http.StatusBadRequest,
+			Detail: "seconds is not from 1 to 86400: send {\"seconds\": 300} to have the request wait five minutes from now",
+		}
 	}
 	now := time.Now()
 	if !f.extend(now, time.Duration(ask.Seconds)*time.Second) {
@@ -196,6 +200,45 @@ func (a *api) progress(r *http.Request, f *flight) (any, *problem) {
 	ctx, end := context.WithTimeout(r.Context(), writeTimeout)
 	defer end()
 	return nil, a.written(ctx, f, jobs.Progress(ctx, a.db, f.claim, value))
+}
+
+// born is a child of the run. Created is false when an earlier attempt had started it.
+type born struct {
+	Run     int64 `json:"run"`
+	Created bool  `json:"created"`
+}
+
+func (a *api) spawn(r *http.Request, f *flight) (any, *problem) {
+	var ask struct {
+		Key     string          `json:"key"`
+		Type    string          `json:"type"`
+		Input   json.RawMessage `json:"input"`
+		Options json.RawMessage `json:"options"`
+	}
+	if p := decode(r, &ask); p != nil {
+		return nil, p
+	}
+	ctx, end := context.WithTimeout(r.Context(), writeTimeout)
+	defer end()
+	child, err := jobs.SpawnJSON(ctx, a.db, f.claim, ask.Key, ask.Type, ask.Input, ask.Options)
+	if p := notSpawned(err); p != nil {
+		return nil, p
+	}
+	return born{Run: child.RunID, Created: child.Created}, a.written(ctx, f, err)
+}
+
+// notSpawned is what the database refuses about a child; nil for what may befall any write.
+func notSpawned(err error) *problem {
+	collision, taken := errors.AsType[*jobs.CollisionError](err)
+	switch {
+	case errors.Is(err, jobs.ErrCancelling):
+		return &problem{Status: http.StatusConflict, CancelRequested: true, Detail: "the run is being cancelled, so no child is born any more: stop"}
+	case taken:
+		return &problem{Status: http.StatusConflict, Detail: collision.Error()}
+	case errors.Is(err, jobs.ErrInvalidStart), errors.Is(err, jobs.ErrUnknownPool), errors.Is(err, jobs.ErrTooLarge):
+		return &problem{Status: http.StatusBadRequest, Detail: err.Error()}
+	}
+	return nil
 }
 
 // written says what became of a fenced write.

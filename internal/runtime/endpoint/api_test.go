@@ -60,7 +60,7 @@ func TestRequestThatTakesTooLongIsGivenUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p, _ := held(t, w, 300*time.Millisecond, `{}`)
-	w.becomes(p.Run, endSQL, "failed 1 error")
+	w.becomes(p.Run, endSQL, "failed 1 timeout")
 	if text := one[string](w, "SELECT error FROM run WHERE id = $1", p.Run); !strings.Contains(text, "no complete answer in time") {
 		t.Errorf("the error is %q, want it to say that the answer did not come in time", text)
 	}
@@ -109,6 +109,41 @@ func TestProgressIsKept(t *testing.T) {
 	}
 	if _, err := w.db.Exec(t.Context(), "UPDATE run SET claim_token = claim_token - 1 WHERE id = $1", p.Run); err != nil {
 		t.Fatal(err)
+	}
+	release()
+}
+
+func TestEndpointSpawnsChildren(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p, release := held(t, w, 20*time.Second, `{"tenant": "acme"}`)
+	const child = `{"key": "mail", "type": "mail", "input": {"to": "ann"}, "options": {"pool": "batch", "close_policy": "abandon"}}`
+	var runs []any
+	for _, created := range []bool{true, false} {
+		status, answer := p.call(t, http.MethodPost, "/spawn", p.Callback.Token, child)
+		if status != http.StatusOK || answer["created"] != created {
+			t.Fatalf("the API answers %d %v, want 200 with created %t", status, answer, created)
+		}
+		runs = append(runs, answer["run"])
+	}
+	if runs[0] != runs[1] {
+		t.Errorf("the key names runs %v, want one child", runs)
+	}
+	got := one[string](w, "SELECT concat_ws(' ', tenant, job_type, close_policy, input::text) FROM run WHERE parent = $1", p.Run)
+	if want := `acme mail abandon {"to": "ann"}`; got != want {
+		t.Errorf("the child is %s, want %s", got, want)
+	}
+	for name, test := range map[string]struct{ body, says string }{
+		"no key":             {`{"type": "mail", "options": {"pool": "batch"}}`, "key of a child has 0 bytes"},
+		"no pool":            {`{"key": "k", "type": "nobody"}`, `no pool for job type "nobody"`},
+		"an unknown option":  {`{"key": "k", "type": "mail", "options": {"pol": "batch"}}`, `"pol"`},
+		"an unknown member":  {`{"key": "k", "type": "mail", "inputs": {}}`, "inputs"},
+		"another tenant too": {`{"key": "k", "type": "mail", "options": {"pool": "batch", "tenant": "other"}}`, `"tenant"`},
+	} {
+		status, answer := p.call(t, http.MethodPost, "/spawn", p.Callback.Token, test.body)
+		if detail, _ := answer["detail"].(string); status != http.StatusBadRequest || !strings.Contains(detail, test.says) {
+			t.Errorf("%s: the API answers %d %v, want 400 with %q", name, status, answer, test.says)
+		}
 	}
 	release()
 }

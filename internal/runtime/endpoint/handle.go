@@ -16,9 +16,11 @@ import (
 
 const (
 	// maxOutput bounds an answer that completes a run, in bytes after decompression.
-	maxOutput = 1 << 20
+	maxOutput = jobs.MaxPayload
 	// maxExcuse bounds what is read of any other answer.
 	maxExcuse = 16 << 10
+	// unreachable is the code of an attempt without an answer.
+	unreachable = "unreachable"
 )
 
 // Handle posts the run and waits for the answer, until the request's timeout or the end of the claim. What it returns
@@ -65,7 +67,7 @@ func (h *Handler) send(f *flight, r *http.Request) (answer, error) {
 // explain gives a failed exchange its meaning. What it returns never quotes what the endpoint sent.
 func (h *Handler) explain(f *flight, err error) error {
 	if cause := context.Cause(f.ctx); errors.Is(cause, errTimeout) {
-		return fmt.Errorf("the endpoint gave no complete answer in time: %w", cause)
+		return jobs.WithCode("timeout", fmt.Errorf("the endpoint gave no complete answer in time: %w", cause))
 	} else if cause != nil {
 		return cause
 	}
@@ -73,13 +75,10 @@ func (h *Handler) explain(f *flight, err error) error {
 		return jobs.Permanent("refused_address", fmt.Errorf("%w: no handler is served there", refused))
 	}
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return fmt.Errorf("the endpoint's certificate is refused: %w", e.Err)
+		return jobs.WithCode(unreachable, fmt.Errorf("the endpoint's certificate is refused: %w", e.Err))
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok {
-		return fmt.Errorf("reach the endpoint: %w", e)
+		return jobs.WithCode(unreachable, fmt.Errorf("reach the endpoint: %w", e))
 	}
-	if e, ok := errors.AsType[*net.DNSError](err); ok {
-		return fmt.Errorf("reach the endpoint: %w", e)
-	}
-	return errors.New("the connection to the endpoint broke, or its answer is not HTTP")
+	return jobs.WithCode(unreachable, errors.New("the connection to the endpoint broke, or its answer is not HTTP"))
 }

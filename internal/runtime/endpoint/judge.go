@@ -48,10 +48,11 @@ func judge(a answer) (json.RawMessage, error) {
 	case s == http.StatusTooManyRequests:
 		return nil, jobs.Snooze(a.retryAfter(defaultSnooze), a.error("the endpoint has too much to do").Error())
 	case s >= 500, s == http.StatusRequestTimeout, s == http.StatusTooEarly:
+		failure := jobs.WithCode(a.code(), a.error("the endpoint failed"))
 		if after := a.retryAfter(0); after > 0 {
-			return nil, jobs.RetryAfter(after, a.error("the endpoint asks for another try"))
+			return nil, jobs.RetryAfter(after, failure)
 		}
-		return nil, a.error("the endpoint failed")
+		return nil, failure
 	case s >= 300 && s < 400:
 		return nil, a.permanent("redirects are not followed: declare the URL where the endpoint really is")
 	}
@@ -81,8 +82,11 @@ func (a answer) bad(format string, args ...any) error {
 }
 
 func (a answer) permanent(meaning string) error {
-	return jobs.Permanent("http_"+strconv.Itoa(a.status), a.error(meaning))
+	return jobs.Permanent(a.code(), a.error(meaning))
 }
+
+// code is that of a run which fails by the answer.
+func (a answer) code() string { return "http_" + strconv.Itoa(a.status) }
 
 // error says what an answer means, and what the endpoint gave as the reason.
 func (a answer) error(meaning string) error {

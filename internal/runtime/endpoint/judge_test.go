@@ -17,7 +17,15 @@ import (
 func TestAnswersDecideWhatBecomesOfTheRun(t *testing.T) {
 	t.Parallel()
 	const text, page, problemDoc = "text/plain", "text/html; charset=utf-8", "application/problem+json"
-	retried := jobs.Settlement{Outcome: jobs.Retried, Code: "error", KeepLane: true}
+	retried := func(code string) jobs.Settlement {
+		return jobs.Settlement{Outcome: jobs.Retried, Code: code, KeepLane: true}
+	}
+	done := func(output string) jobs.Settlement {
+		return jobs.Settlement{Outcome: jobs.Completed, Output: json.RawMessage(output)}
+	}
+	snoozed := func(d time.Duration) jobs.Settlement {
+		return jobs.Settlement{Outcome: jobs.Snoozed, Code: "snoozed", Delay: d, KeepLane: true}
+	}
 	for name, test := range map[string]struct {
 		status      int
 		contentType string
@@ -27,15 +35,18 @@ func TestAnswersDecideWhatBecomesOfTheRun(t *testing.T) {
 		says        []string // in the message
 		never       string
 	}{
-		"a result":             {status: 200, contentType: "application/json", body: ` {"n": 1} `, want: jobs.Settlement{Outcome: jobs.Completed, Output: json.RawMessage(`{"n": 1}`)}},
-		"a result of its kind": {status: 201, contentType: "application/vnd.acme+json; v=1", body: `[]`, want: jobs.Settlement{Outcome: jobs.Completed, Output: json.RawMessage(`[]`)}},
+		"a result":             {status: 200, contentType: "application/json", body: ` {"n": 1} `, want: done(`{"n": 1}`)},
+		"a result of its kind": {status: 201, contentType: "application/vnd.acme+json; v=1", body: `[]`, want: done(`[]`)},
 		"no content":           {status: 204, want: jobs.Settlement{Outcome: jobs.Completed}},
 		"an empty body":        {status: 200, contentType: page, body: "\n", want: jobs.Settlement{Outcome: jobs.Completed}},
 		"not JSON": {
 			status: 200, contentType: page, body: "<html>", want: jobs.Settlement{Outcome: jobs.Failed, Code: "bad_answer"},
 			says: []string{`content type "text/html; charset=utf-8"`, "want application/json, or 204"}, never: "<html>",
 		},
-		"without a content type": {status: 200, body: "{}", want: jobs.Settlement{Outcome: jobs.Failed, Code: "bad_answer"}, says: []string{`content type ""`}},
+		"without a content type": {
+			status: 200, body: "{}",
+			want: jobs.Settlement{Outcome: jobs.Failed, Code: "bad_answer"}, says: []string{`content type ""`},
+		},
 		"broken JSON": {
 			status: 200, contentType: "application/json", body: `{"n": `, want: jobs.Settlement{Outcome: jobs.Failed, Code: "bad_answer"},
 			says: []string{"not JSON"}, never: `"n"`,
@@ -53,15 +64,21 @@ func TestAnswersDecideWhatBecomesOfTheRun(t *testing.T) {
 			status: 410, contentType: problemDoc, body: `{"title": "Gone", "detail": "order 7 is deleted"}`,
 			want: jobs.Settlement{Outcome: jobs.Cancelled, Code: "cancelled"}, says: []string{`by "endpoint"`, "order 7 is deleted"},
 		},
-		"too much to do":           {status: 429, header: [2]string{"Retry-After", "90"}, want: jobs.Settlement{Outcome: jobs.Snoozed, Code: "snoozed", Delay: 90 * time.Second, KeepLane: true}},
-		"too much for how long":    {status: 429, want: jobs.Settlement{Outcome: jobs.Snoozed, Code: "snoozed", Delay: defaultSnooze, KeepLane: true}},
-		"too much for very long":   {status: 429, header: [2]string{"Retry-After", "999999999"}, want: jobs.Settlement{Outcome: jobs.Snoozed, Code: "snoozed", Delay: longestWait, KeepLane: true}},
-		"too much, but not for 0":  {status: 429, header: [2]string{"Retry-After", "0"}, want: jobs.Settlement{Outcome: jobs.Snoozed, Code: "snoozed", Delay: time.Second, KeepLane: true}},
-		"failed":                   {status: 500, contentType: "application/json", body: `{"error": "disk full"}`, want: retried, says: []string{"500", "disk full"}},
-		"failed with a page":       {status: 502, contentType: page, body: "<html>proxy", want: retried, says: []string{"502"}, never: "proxy"},
-		"request timeout":          {status: 408, want: retried},
-		"too early":                {status: 425, want: retried},
-		"unavailable for how long": {status: 503, header: [2]string{"Retry-After", "7"}, want: jobs.Settlement{Outcome: jobs.Retried, Code: "error", KeepLane: true, Delay: 7 * time.Second}},
+		"too much to do":          {status: 429, header: [2]string{"Retry-After", "90"}, want: snoozed(90 * time.Second)},
+		"too much for how long":   {status: 429, want: snoozed(defaultSnooze)},
+		"too much for very long":  {status: 429, header: [2]string{"Retry-After", "999999999"}, want: snoozed(longestWait)},
+		"too much, but not for 0": {status: 429, header: [2]string{"Retry-After", "0"}, want: snoozed(time.Second)},
+		"failed": {
+			status: 500, contentType: "application/json", body: `{"error": "disk full"}`,
+			want: retried("http_500"), says: []string{"500", "disk full"},
+		},
+		"failed with a page": {status: 502, contentType: page, body: "<html>proxy", want: retried("http_502"), says: []string{"502"}, never: "proxy"},
+		"request timeout":    {status: 408, want: retried("http_408")},
+		"too early":          {status: 425, want: retried("http_425")},
+		"unavailable for how long": {
+			status: 503, header: [2]string{"Retry-After", "7"},
+			want: jobs.Settlement{Outcome: jobs.Retried, Code: "http_503", KeepLane: true, Delay: 7 * time.Second},
+		},
 		"refused": {
 			status: 422, contentType: text, body: "no amount\nsecond line", want: jobs.Settlement{Outcome: jobs.Failed, Code: "http_422"},
 			says: []string{"422", "no amount"}, never: "second line",
@@ -73,7 +90,8 @@ func TestAnswersDecideWhatBecomesOfTheRun(t *testing.T) {
 			says: []string{"redirects are not followed"}, never: "elsewhere",
 		},
 		"a token given back": {
-			status: 500, contentType: text, body: "could not call back with b34r3r now", want: retried, says: []string{"with [token] now"}, never: "b34r3r",
+			status: 500, contentType: text, body: "could not call back with b34r3r now", want: retried("http_500"),
+			says: []string{"with [token] now"}, never: "b34r3r",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -66,7 +66,7 @@ func TestAnswersReachTheDatabase(t *testing.T) {
 		"409": {triedSQL, "given_back"},
 		"410": {endSQL, "cancelled 0 cancelled"},
 		"429": {triedSQL, "snoozed"},
-		"500": {endSQL, "failed 3 error"},
+		"500": {endSQL, "failed 3 http_500"},
 		"404": {endSQL, "failed 1 http_404"},
 		"302": {endSQL, "failed 1 http_302"},
 	} {
@@ -107,7 +107,9 @@ func TestCompletionInSQLStandsWhateverBecomesOfTheRequest(t *testing.T) {
 			err = work(p, nothing)
 			answerJSON(rw, http.StatusOK, `{"by": "answer"}`)
 		case what == "then is cut":
-			err = work(p, nothing)
+			if err = work(p, nothing); err != nil {
+				t.Error(err)
+			}
 			panic(http.ErrAbortHandler)
 		case what == "then fails":
 			err = work(p, nothing)
@@ -115,7 +117,7 @@ func TestCompletionInSQLStandsWhateverBecomesOfTheRequest(t *testing.T) {
 		case what == "commits after the request was given up":
 			err = work(p, func() { <-p.Context().Done() })
 		case what == "rolls back" && p.Attempt == 1:
-			err = work(p, func() { panic(http.ErrAbortHandler) })
+			_ = work(p, func() { panic(http.ErrAbortHandler) })
 		case what == "completes too late" && p.Attempt == 1:
 			<-p.Context().Done()
 			go func() {
