@@ -66,6 +66,11 @@ type Worker struct {
 	TuningGeneration prometheus.Gauge
 	// Draining is 1 while the worker drains.
 	Draining prometheus.Gauge
+	// Retired counts runs that this worker removed because they had outlived their pool's retention.
+	Retired prometheus.Counter
+	// Unserved is the number of due runs of the pool whose job type no live worker serves, by job type, up to 10 000 each;
+	// types without any are left out.
+	Unserved *prometheus.GaugeVec
 	// TaskFailures counts failed calls of periodic tasks, by task.
 	TaskFailures *prometheus.CounterVec
 }
@@ -91,7 +96,17 @@ func NewWorker(r prometheus.Registerer, pool string) *Worker {
 		ListenerConnects: f.counter("listener_connects_total", "Successful LISTENs."),
 		TuningGeneration: f.gauge("tuning_generation", "Generation of the pool's tuning in force."),
 		Draining:         f.gauge("draining", "1 while the worker drains."),
+		Retired:          f.counter("retired_runs_total", "Runs removed because they had outlived their pool's retention."),
+		Unserved:         f.gauges("unserved_due_runs", "Due runs whose job type no live worker of the pool serves, by job type.", "type"),
 		TaskFailures:     f.counters("task_failures_total", "Failed calls of periodic tasks, by task.", "task"),
+	}
+}
+
+// ShowUnserved records the due runs that nobody serves, by job type.
+func (w *Worker) ShowUnserved(counts map[string]int64) {
+	w.Unserved.Reset()
+	for name, n := range counts {
+		w.Unserved.WithLabelValues(name).Set(float64(n))
 	}
 }
 
@@ -120,6 +135,10 @@ func (f factory) counters(name, help string, labels ...string) *prometheus.Count
 
 func (f factory) gauge(name, help string) prometheus.Gauge {
 	return register(f, prometheus.NewGauge(prometheus.GaugeOpts(opts(name, help))))
+}
+
+func (f factory) gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return register(f, prometheus.NewGaugeVec(prometheus.GaugeOpts(opts(name, help)), labels))
 }
 
 func (f factory) seconds(name, help string, labels ...string) *prometheus.HistogramVec {

@@ -141,11 +141,12 @@ func (o Options) worker(queue, handlers *pgxpool.Pool, registry *prometheus.Regi
 	if err != nil {
 		return nil, err
 	}
+	metrics := telemetry.NewWorker(registry, o.Pool)
 	return worker.New(worker.Config{
 		Pool: o.Pool, Pod: o.Pod, Namespace: o.Namespace, Build: o.Build,
-		Types: types, Declared: declared(endpoints), Tasks: tasks,
+		Types: types, Declared: declared(endpoints), Tasks: append(o.upkeep(handlers, metrics), tasks...),
 		Store: jobs.NewStore(queue).LendTo(handlers, o.Log), Dial: o.dial,
 		WakeChannel: schema.WakeChannel(o.Schema), PoolChannel: schema.PoolChannel(o.Schema),
-		DrainTimeout: o.DrainTimeout, StopBudget: o.StopBudget, Log: o.Log, Metrics: telemetry.NewWorker(registry, o.Pool),
+		DrainTimeout: o.DrainTimeout, StopBudget: o.StopBudget, Log: o.Log, Metrics: metrics,
 	})
 }
