@@ -46,19 +46,35 @@ BEGIN
     FROM settle_other(p_worker, v_ids, v_tokens, array_fill('given_back'::text, ARRAY[v_n]),
       array_fill('reconciled'::text, ARRAY[v_n]), array_fill('its worker does not know of the claim'::text, ARRAY[v_n]),
       array_fill(0::bigint, ARRAY[v_n]), array_fill(false, ARRAY[v_n])) AS o;
+  END IF;
+  -- Of a claim that is not held no handler executes, however its run has ended: a deadline may have done that (overdue).
+  IF cardinality(v_lanes) > 0 THEN
     DELETE FROM lane_hold h
-    USING unnest(v_ids, v_tokens) AS t (id, token)
-    WHERE h.run = t.id AND h.token = t.token AND h.worker = p_worker
+    WHERE h.lane = ANY (v_lanes) AND h.worker = p_worker
+      AND NOT EXISTS (SELECT FROM unnest(p_runs, p_tokens) AS held (id, token) WHERE held.id = h.run AND held.token = h.token)
       AND NOT EXISTS (
         SELECT FROM run r
-        WHERE r.id = t.id AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, t.token));
-    PERFORM wake(v_pools || lane_wake(v_lanes));
+        WHERE r.id = h.run AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, h.token));
+    v_pools := v_pools || lane_wake(v_lanes);
   END IF;
+  IF v_pools IS NOT NULL THEN
+    PERFORM wake(v_pools);
+  END IF;
+  -- A receipt stays while it names a hold that could not be freed, because somebody has the lane.
   DELETE FROM receipt c
-  WHERE c.worker = p_worker AND NOT EXISTS (
-    SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
-    JOIN run r ON r.id = t.id
-    WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', c.worker, t.token));
+  WHERE c.worker = p_worker
+    AND NOT EXISTS (
+      SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
+      JOIN run r ON r.id = t.id
+      WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', c.worker, t.token))
+    AND NOT EXISTS (
+      SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
+      JOIN lane_hold h ON h.run = t.id AND h.token = t.token AND h.worker = c.worker
+      WHERE h.lane <> ALL (v_lanes));
+  -- After the receipts: of a run that ends in between the receipt is still there for the next time.
+  DELETE FROM completing c
+  WHERE c.worker = p_worker
+    AND NOT EXISTS (SELECT FROM unnest(p_runs, p_tokens) AS held (id, token) WHERE held.id = c.run AND held.token = c.token);
 END $$;
 
 -- Removes a drained worker's lease, unless a receipt of it is still there. Lock first, then look: a claim in flight is
