@@ -50,7 +50,8 @@ func TestC4ManyStartsAreOneStatementAndOneNotification(t *testing.T) {
 	if !slices.IsSorted(order) {
 		t.Error("the runs are not in order")
 	}
-	if n := one[int](q, `SELECT count(*)::int FROM run r JOIN ready USING (id) WHERE r.root = r.id AND (r.input->>'n')::int = r.id - $1`, order[0]); n != 1000 {
+	if n := one[int](q, `
+SELECT count(*)::int FROM run r JOIN ready USING (id) WHERE r.root = r.id AND (r.input->>'n')::int = r.id - $1`, order[0]); n != 1000 {
 		t.Errorf("%d runs are ready with their input, want 1000", n)
 	}
 	q.check()
@@ -64,12 +65,13 @@ func TestManyStartsTakeEveryOption(t *testing.T) {
 		{IdempotencyKey: "a"}, {IdempotencyKey: "b", Tenant: "t"}, {IdempotencyKey: "a"}, {Delay: time.Hour, Priority: 5, Lane: "l", LaneLimit: 2},
 		{Deadline: time.Hour, Tags: map[string]string{"k": "v"}},
 	})
-	got := fmt.Sprint(results[1].RunID == first, results[2].RunID == results[0].RunID)
-	for _, r := range results {
-		got += fmt.Sprint(" ", r.Created)
+	if results[1].RunID != first || results[2].RunID != results[0].RunID {
+		t.Errorf("runs are %v, want the second to be %d and the third like the first", results, first)
 	}
-	if got != "true true true false false true true" {
-		t.Errorf("results are %v (%s)", results, got)
+	for i, known := range []bool{false, true, true, false, false} {
+		if results[i].Created == known {
+			t.Errorf("start %d says that it created its run: %t", i, results[i].Created)
+		}
 	}
 	q.wantPlace(results[3].RunID, "pending", "scheduled")
 	if n := one[int](q, `SELECT count(*)::int FROM run WHERE id = $1 AND priority = 5 AND lane_key = 'l' AND lane_limit = 2`, results[3].RunID); n != 1 {
@@ -84,7 +86,7 @@ func TestManyStartsTakeEveryOption(t *testing.T) {
 func TestManyStartsDedupeAndCollideOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
-	results := q.startMany([]jobs.StartParams{deduped(time.Hour), deduped(time.Hour), inLane(jobs.CollisionReplace), inLane(jobs.CollisionReplace), {}})
+	results := q.startMany([]jobs.StartParams{deduped(), deduped(), inLane(jobs.CollisionReplace), inLane(jobs.CollisionReplace), {}})
 	if results[0].RunID != results[1].RunID || results[1].Created {
 		t.Errorf("the second start with the key is answered %+v, want the first run", results[1])
 	}
@@ -115,8 +117,14 @@ func TestManyStartsAreAllOrNone(t *testing.T) {
 		t.Errorf("no runs are answered %v, %v", r, err)
 	}
 	for name, test := range map[string]struct{ sql, want string }{
-		"too many":       {`SELECT count(*) FROM start_many('work', array_fill('{}'::jsonb, ARRAY[10001]), '{"{\"pool\": \"p\"}"}')`, "10001 inputs, want at most 10000"},
-		"options differ": {`SELECT count(*) FROM start_many('work', '{"{}","{}","{}"}', '{"{\"pool\": \"p\"}","{}"}')`, "2 options for 3 inputs"},
+		"too many": {
+			`SELECT count(*) FROM start_many('work', array_fill('{}'::jsonb, ARRAY[10001]), '{"{\"pool\": \"p\"}"}')`,
+			"10001 inputs, want at most 10000",
+		},
+		"options differ": {
+			`SELECT count(*) FROM start_many('work', '{"{}","{}","{}"}', '{"{\"pool\": \"p\"}","{}"}')`,
+			"2 options for 3 inputs",
+		},
 	} {
 		if _, err := q.db.Exec(t.Context(), test.sql); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: error is %v, want %q", name, err, test.want)

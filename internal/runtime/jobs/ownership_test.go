@@ -47,6 +47,26 @@ func TestARunningRunHasAnOwnerW14(t *testing.T) {
 	}
 }
 
+// Whoever does not serve a type leaves its runs alone and starts all the same; the pool shows them.
+func TestTypesThatNobodyServesAreShownAndClaimedByNobodyW57(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	old := q.start(jobs.StartParams{Type: "of a later version"})
+	const unservedSQL = `SELECT coalesce(string_agg(job_type || ' ' || runs, ', '), '') FROM unserved($1, 100)`
+	inc := q.register()
+	if got := q.claim(inc, 5); len(got) != 0 {
+		t.Fatalf("a worker that does not serve the type claimed %v", ids(got))
+	}
+	if got := one[string](q, unservedSQL, pool); got != "of a later version 1" {
+		t.Errorf("the pool shows %q as unserved, want one run of a later version", got)
+	}
+	newer := q.register("of a later version")
+	if got := one[string](q, unservedSQL, pool); got != "" {
+		t.Errorf("the pool shows %q as unserved, want nothing", got)
+	}
+	q.wantClaims(newer, 5, old)
+}
+
 // A claim reads about what it takes, however much is pending, of other types, not due, blocked or long completed.
 func TestAClaimReadsAboutWhatItTakesW45W46(t *testing.T) {
 	t.Parallel()
@@ -66,9 +86,9 @@ func TestAClaimReadsAboutWhatItTakesW45W46(t *testing.T) {
 	q.exec(`UPDATE run SET status = 'completed' WHERE job_type = 'done'`)
 	q.exec(`ANALYZE`)
 	tx := q.begin()
-	before := reads(t, tx)
+	before := rowsRead(t, tx)
 	rawClaim(t, tx, inc, 10)
-	after := reads(t, tx)
+	after := rowsRead(t, tx)
 	for table, rows := range after {
 		if read := rows - before[table]; read > 100 {
 			t.Errorf("a claim of 10 runs read %d rows of %s", read, table)
@@ -79,8 +99,8 @@ func TestAClaimReadsAboutWhatItTakesW45W46(t *testing.T) {
 	}
 }
 
-// reads is what the session of conn has read, by index or not.
-func reads(t testing.TB, conn jobs.Querier) map[string]int64 {
+// rowsRead is what the session of conn has read, by index or not.
+func rowsRead(t testing.TB, conn jobs.Querier) map[string]int64 {
 	t.Helper()
 	rows, err := conn.Query(t.Context(), `
 SELECT relname::text, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE schemaname = 'syncline'`)

@@ -47,10 +47,7 @@ const (
 func refusal(pg *pgconn.PgError) error {
 	switch pg.Code {
 	case codeCollision:
-		run, err := strconv.ParseInt(pg.Detail, 10, 64)
-		if err != nil {
-			return nil
-		}
+		run, _ := strconv.ParseInt(pg.Detail, 10, 64) // the functions' own; 0 is no run
 		return &CollisionError{RunID: run, message: pg.Message}
 	case codeCancelling:
 		return fmt.Errorf("%w: %s", ErrCancelling, pg.Message)

@@ -87,7 +87,9 @@ func TestAReplayBeginsANewLifeAndKeepsTheOldOneW24(t *testing.T) {
 	listener := q.listen()
 	q.replay(run, jobs.ReplayScratch, 1)
 	q.wantNotifications(listener, "a replay", pool)
-	const lifeSQL = `SELECT number || ' ' || replay || ' ' || outcome || ' ' || coalesce(output::text, '') || ' ' || pod FROM attempt WHERE run = $1 ORDER BY number DESC LIMIT 1`
+	const lifeSQL = `
+SELECT number || ' ' || replay || ' ' || outcome || ' ' || coalesce(output::text, '') || ' ' || pod
+FROM attempt WHERE run = $1 ORDER BY number DESC LIMIT 1`
 	if got, want := one[string](q, lifeSQL, run), `2 0 completed {"ok": true} pod`; got != want {
 		t.Errorf("the life before is kept as %q, want %q", got, want)
 	}
@@ -134,16 +136,16 @@ func TestReplayObeysTheDedupeWindowW25(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register()
-	first := q.start(deduped(time.Hour))
+	first := q.start(deduped())
 	q.fail(inc, q.claimOne(inc))
-	second := q.start(deduped(time.Hour))
+	second := q.start(deduped())
 	_, err := jobs.Replay(t.Context(), q.db, first, "", jobs.ReplayScratch)
 	if collision, ok := errors.AsType[*jobs.CollisionError](err); !ok || collision.RunID != second {
 		t.Errorf("replay with a taken key is answered %v, want a collision with run %d", err, second)
 	}
 	q.fail(inc, q.claimOne(inc))
 	q.replay(second, jobs.ReplayScratch, 1)
-	if r, err := jobs.Start(t.Context(), q.db, deduped(time.Hour)); err != nil || r.RunID != second {
+	if r, err := jobs.Start(t.Context(), q.db, deduped()); err != nil || r.RunID != second {
 		t.Errorf("a start finds %+v, %v, want the run that lives again", r, err)
 	}
 	_, err = jobs.Replay(t.Context(), q.db, first, "", jobs.ReplayScratch)
@@ -155,7 +157,7 @@ func TestAReplayKeepsItsDedupeKeyFromAStartUnderWayW25(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register()
-	run := q.start(deduped(time.Hour))
+	run := q.start(deduped())
 	q.fail(inc, q.claimOne(inc))
 	tx := q.begin()
 	if _, err := jobs.Replay(t.Context(), tx, run, "", jobs.ReplayScratch); err != nil {
@@ -163,7 +165,7 @@ func TestAReplayKeepsItsDedupeKeyFromAStartUnderWayW25(t *testing.T) {
 	}
 	var r jobs.StartResult
 	done := background(func() (err error) {
-		r, err = jobs.Start(t.Context(), q.db, deduped(time.Hour))
+		r, err = jobs.Start(t.Context(), q.db, deduped())
 		return err
 	})
 	q.awaitWaiter()

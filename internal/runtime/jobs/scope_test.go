@@ -89,7 +89,9 @@ func TestRescheduleScopeMovesPendingRunsAndWakes(t *testing.T) {
 	move(30*time.Minute, 3)
 	for _, run := range []int64{retry, due, later} {
 		q.wantPlace(run, "pending", "scheduled")
-		if n := one[int](q, `SELECT (extract(epoch FROM s.run_at - clock_timestamp()) / 60)::int FROM scheduled s JOIN run r ON r.id = s.id AND r.run_at = s.run_at WHERE s.id = $1`, run); n != 30 {
+		if n := one[int](q, `
+SELECT (extract(epoch FROM s.run_at - clock_timestamp()) / 60)::int
+FROM scheduled s JOIN run r ON r.id = s.id AND r.run_at = s.run_at WHERE s.id = $1`, run); n != 30 {
 			t.Errorf("run %d is due in %d minutes, want 30", run, n)
 		}
 	}

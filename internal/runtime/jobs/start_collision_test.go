@@ -194,14 +194,14 @@ func TestReplacesAtOnceAndInOneTransactionLeaveOneRunW33(t *testing.T) {
 	q.check()
 }
 
-func deduped(window time.Duration) jobs.StartParams {
-	return jobs.StartParams{Type: jobType, Pool: pool, DedupeKey: "k", DedupeWindow: window}
+func deduped() jobs.StartParams {
+	return jobs.StartParams{Type: jobType, Pool: pool, DedupeKey: "k", DedupeWindow: time.Hour}
 }
 
 func TestStartsWithOneDedupeKeyAtOnceMakeOneRunW28W42(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
-	results, failures := q.atOnce(deduped(time.Hour))
+	results, failures := q.atOnce(deduped())
 	if err := errors.Join(failures...); err != nil {
 		t.Fatal(err)
 	}
@@ -223,10 +223,10 @@ func TestADedupeHitIsTheRunningOrCompletedRunUntilTheWindowEnds(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register()
-	first := q.start(deduped(time.Hour))
+	first := q.start(deduped())
 	hit := func(what string) {
 		t.Helper()
-		if r, err := jobs.Start(t.Context(), q.db, deduped(time.Hour)); err != nil || r.Created || r.RunID != first {
+		if r, err := jobs.Start(t.Context(), q.db, deduped()); err != nil || r.Created || r.RunID != first {
 			t.Fatalf("while the run is %s a start is answered %+v, %v, want run %d", what, r, err, first)
 		}
 	}
@@ -237,7 +237,7 @@ func TestADedupeHitIsTheRunningOrCompletedRunUntilTheWindowEnds(t *testing.T) {
 	hit("completed")
 	// The window is on the database's clock: it ends when the row says so.
 	q.exec(`UPDATE dedupe SET expires_at = clock_timestamp()`)
-	second := q.start(deduped(time.Hour))
+	second := q.start(deduped())
 	if second == first {
 		t.Fatal("a start after the window gave the first run")
 	}
@@ -248,13 +248,13 @@ func TestADedupeKeyIsFreeWhenItsRunEndedWithoutHavingCompletedW28(t *testing.T) 
 	q := newQueue(t)
 	inc := q.register()
 	for _, outcome := range []jobs.Outcome{jobs.Failed, jobs.Cancelled, jobs.TimedOut} {
-		run := q.start(deduped(time.Hour))
+		run := q.start(deduped())
 		q.settle(inc, jobs.Settlement{Claim: q.claimOne(inc), Outcome: outcome, Code: "x"})
 		if s := q.status(run); s != string(outcome) {
 			t.Fatalf("run is %s, want %s", s, outcome)
 		}
 	}
-	q.start(deduped(time.Hour))
+	q.start(deduped())
 	if n := one[int](q, `SELECT count(*)::int FROM dedupe`); n != 1 {
 		t.Fatalf("%d rows for one key", n)
 	}
@@ -278,12 +278,12 @@ func TestADedupeKeyOfARolledBackStartIsFree(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	tx := q.begin()
-	if _, err := jobs.Start(t.Context(), tx, deduped(time.Hour)); err != nil {
+	if _, err := jobs.Start(t.Context(), tx, deduped()); err != nil {
 		t.Fatal(err)
 	}
 	var r jobs.StartResult
 	done := background(func() (err error) {
-		r, err = jobs.Start(t.Context(), q.db, deduped(time.Hour))
+		r, err = jobs.Start(t.Context(), q.db, deduped())
 		return err
 	})
 	q.awaitWaiter()
@@ -299,14 +299,14 @@ func TestADedupeHitHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
 	inc := q.register()
-	q.start(deduped(time.Hour))
+	q.start(deduped())
 	c := q.claimOne(inc)
 	caller := q.begin()
-	if _, err := jobs.Start(t.Context(), caller, deduped(time.Hour)); err != nil {
+	if _, err := jobs.Start(t.Context(), caller, deduped()); err != nil {
 		t.Fatal(err)
 	}
 	q.impatient()
-	q.start(deduped(time.Hour))
+	q.start(deduped())
 	q.settle(inc, jobs.Settlement{Claim: c, Outcome: jobs.Failed, Code: "x"})
-	q.start(deduped(time.Hour))
+	q.start(deduped())
 }

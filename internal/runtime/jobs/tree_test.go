@@ -17,14 +17,14 @@ type tree struct {
 	claims map[string]*jobs.Claim
 }
 
-// newTree starts a run and, under running parents, the named children: "b<a cancel" is a child b of a. Those in pending
+// newTree starts the run root and, under running parents, the named children: "b<a cancel" is a child b of a. Those in pending
 // are not claimed: their names end with a star.
-func newTree(t *testing.T, root string, children ...string) *tree {
+func newTree(t *testing.T, children ...string) *tree {
 	t.Helper()
 	q := newQueue(t)
 	tr := &tree{queue: q, inc: q.register(), runs: map[string]int64{}, claims: map[string]*jobs.Claim{}}
-	tr.runs[root] = q.start(jobs.StartParams{Tenant: "t"})
-	tr.claims[root] = q.claimOne(tr.inc)
+	tr.runs["root"] = q.start(jobs.StartParams{Tenant: "t"})
+	tr.claims["root"] = q.claimOne(tr.inc)
 	for _, text := range children {
 		var name, parent, policy string
 		if _, err := fmt.Sscanf(strings.ReplaceAll(text, "<", " "), "%s %s %s", &name, &parent, &policy); err != nil {
@@ -84,14 +84,14 @@ func (tr *tree) end(name string, outcome jobs.Outcome) {
 
 func TestCancellingALeafLeavesItsTreeAloneW17(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t, "root", "a<root terminate", "b<a terminate", "sibling<a terminate", "c<b terminate", "d*<b cancel")
+	tr := newTree(t, "a<root terminate", "b<a terminate", "sibling<a terminate", "c<b terminate", "d*<b cancel")
 	tr.cancel("b", jobs.CancelAsked)
 	tr.want("root running", "a running", "sibling running", "b asked", "c asked", "d cancelled")
 }
 
 func TestAnAbandonedChildShieldsItsTreeW18(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t, "root", "a<root abandon", "b<a terminate", "c*<a terminate", "d<root terminate")
+	tr := newTree(t, "a<root abandon", "b<a terminate", "c*<a terminate", "d<root terminate")
 	tr.cancel("root", jobs.CancelAsked)
 	tr.want("root asked", "a running", "b running", "c scheduled", "d asked")
 	tr.end("root", jobs.Cancelled)
@@ -101,7 +101,7 @@ func TestAnAbandonedChildShieldsItsTreeW18(t *testing.T) {
 func TestAFailedParentClosesItsChildrenInTheSameTransactionW16(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range []jobs.Outcome{jobs.Failed, jobs.TimedOut, jobs.Cancelled} {
-		tr := newTree(t, "root", "a<root terminate", "b*<a terminate", "c*<root terminate", "d*<root abandon")
+		tr := newTree(t, "a<root terminate", "b*<a terminate", "c*<root terminate", "d*<root abandon")
 		tr.end("root", outcome)
 		tr.want("root "+string(outcome), "a asked", "b cancelled", "c cancelled", "d scheduled")
 		want := fmt.Sprintf(`cancel requested by "run %d": its parent ended as %s`, tr.runs["root"], outcome)
@@ -113,7 +113,7 @@ func TestAFailedParentClosesItsChildrenInTheSameTransactionW16(t *testing.T) {
 
 func TestALostParentClosesItsChildrenW16(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t, "root", "a*<root terminate")
+	tr := newTree(t, "a*<root terminate")
 	tr.exec(`UPDATE run SET lease_losses = $2 WHERE id = $1`, tr.runs["root"], jobs.MaxLeaseLosses)
 	tr.expire(tr.inc)
 	tr.sweep()
@@ -122,7 +122,7 @@ func TestALostParentClosesItsChildrenW16(t *testing.T) {
 
 func TestAParentThatCompletesLeavesItsChildrenAloneW16(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t, "root", "a<root terminate", "b*<root cancel")
+	tr := newTree(t, "a<root terminate", "b*<root cancel")
 	tr.end("root", jobs.Completed)
 	tr.want("root completed", "a running", "b scheduled")
 	tr.cancel("root", jobs.CancelEnded)
@@ -131,7 +131,7 @@ func TestAParentThatCompletesLeavesItsChildrenAloneW16(t *testing.T) {
 
 func TestCancelIsOneTransactionAndRepeatableW20(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t, "root", "a*<root terminate", "b*<root terminate")
+	tr := newTree(t, "a*<root terminate", "b*<root terminate")
 	tx := tr.begin()
 	if _, err := jobs.Cancel(t.Context(), tx, jobs.CancelParams{Run: tr.runs["root"], Tenant: "t"}); err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func TestCancelIsOneTransactionAndRepeatableW20(t *testing.T) {
 
 func TestAChildThatSomebodyHoldsIsEndedByTheSweepW20(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t, "root", "a*<root terminate")
+	tr := newTree(t, "a*<root terminate")
 	held := tr.begin()
 	if _, err := held.Exec(t.Context(), `SELECT FROM scheduled WHERE id = $1 FOR UPDATE`, tr.runs["a"]); err != nil {
 		t.Fatal(err)
@@ -174,14 +174,14 @@ func TestACancelWithoutCascadeIsOfOneRun(t *testing.T) {
 			t.Fatalf("cancel answered %q, %v, want %q", a, err, want)
 		}
 	}
-	tr := newTree(t, "root", "a*<root terminate")
+	tr := newTree(t, "a*<root terminate")
 	alone(tr, "root", jobs.CancelAsked)
 	tr.end("root", jobs.Cancelled)
 	tr.want("root cancelled", "a scheduled")
 	tr.cancel("root", jobs.CancelEnded)
 	tr.want("a cancelled")
 
-	tr = newTree(t, "root", "a<root terminate", "b*<a terminate")
+	tr = newTree(t, "a<root terminate", "b*<a terminate")
 	tr.settle(tr.inc, retried(tr.claims["a"], false))
 	alone(tr, "a", jobs.CancelDone)
 	tr.want("root running", "a cancelled", "b scheduled")
@@ -189,7 +189,7 @@ func TestACancelWithoutCascadeIsOfOneRun(t *testing.T) {
 
 func TestAParentEndsAfterItsChildrenOfThePolicyCancelW27(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t, "root", "a<root cancel", "b<a cancel", "c<root terminate")
+	tr := newTree(t, "a<root cancel", "b<a cancel", "c<root terminate")
 	tr.end("root", jobs.Failed)
 	tr.want("root waiting", "a asked", "b asked", "c asked")
 	if got := tr.claim(tr.inc, 5); len(got) != 0 {
@@ -218,7 +218,7 @@ func TestAParentEndsAfterItsChildrenOfThePolicyCancelW27(t *testing.T) {
 
 func TestAClosingParentIsCancelledWithoutAClaimW27(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t, "root", "a<root terminate", "b<a cancel")
+	tr := newTree(t, "a<root terminate", "b<a cancel")
 	tr.settle(tr.inc, jobs.Settlement{Claim: tr.claims["a"], Outcome: jobs.Snoozed, Delay: time.Hour})
 	tr.cancel("a", jobs.CancelDone)
 	tr.want("a waiting", "b asked")
@@ -231,7 +231,7 @@ func TestAClosingParentIsCancelledWithoutAClaimW27(t *testing.T) {
 
 func TestCancelKeepsWhoAndWhyW27(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t, "root", "a<root terminate", "b*<a terminate")
+	tr := newTree(t, "a<root terminate", "b*<a terminate")
 	tr.cancel("a", jobs.CancelAsked)
 	notices := tr.beat(tr.renewal(), tr.inc, jobs.BeatParams{Number: 1}).Cancels
 	if len(notices) != 1 || notices[0].By != "ann" || notices[0].Reason != "wrong order" {
@@ -249,7 +249,7 @@ func TestCancelKeepsWhoAndWhyW27(t *testing.T) {
 
 func TestCancelOfAnotherTenantsRunIsANoOpW39(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t, "root", "a*<root terminate")
+	tr := newTree(t, "a*<root terminate")
 	for _, tenant := range []string{"", "u"} {
 		p := jobs.CancelParams{Run: tr.runs["a"], Tenant: tenant, By: "me"}
 		if a, err := jobs.Cancel(t.Context(), tr.db, p); err != nil || a != jobs.CancelUnknown {
@@ -261,7 +261,7 @@ func TestCancelOfAnotherTenantsRunIsANoOpW39(t *testing.T) {
 
 func TestACancelOfARunningRunIsAnnouncedW19(t *testing.T) {
 	t.Parallel()
-	tr := newTree(t, "root")
+	tr := newTree(t)
 	conn := tr.renewal()
 	if _, err := conn.Exec(t.Context(), `LISTEN syncline_pool`); err != nil {
 		t.Fatal(err)
@@ -280,7 +280,8 @@ func TestADeepTreeIsCancelledAsAWholeW17(t *testing.T) {
 	root := q.start(jobs.StartParams{})
 	q.exec(`
 INSERT INTO run (id, job_type, pool, root, parent, close_policy)
-SELECT g, $1, $2, $3, g - 1, CASE WHEN g % 100 = 0 THEN 'cancel' ELSE 'terminate' END FROM generate_series($3::bigint + 1, $3::bigint + 2000) AS g`, jobType, pool, root)
+SELECT g, $1, $2, $3, g - 1, CASE WHEN g % 100 = 0 THEN 'cancel' ELSE 'terminate' END
+FROM generate_series($3::bigint + 1, $3::bigint + 2000) AS g`, jobType, pool, root)
 	q.exec(`INSERT INTO ready (id, pool, job_type, vstart) SELECT id, pool, job_type, run_at FROM run WHERE id > $1`, root)
 	q.cancelIn(q.db, root, jobs.CancelDone)
 	if n := one[int](q, `SELECT count(*)::int FROM run WHERE status <> 'cancelled'`); n != 0 {

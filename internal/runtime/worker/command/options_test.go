@@ -26,7 +26,7 @@ func TestFlagsWinOverEnvironment(t *testing.T) {
 	}
 }
 
-func TestBadOptionsSayWhatToGive(t *testing.T) {
+func TestBadOptionsSayWhatToGiveW76(t *testing.T) {
 	tests := map[string]struct {
 		args []string
 		env  map[string]string
