@@ -49,6 +49,19 @@ var _ = Describe("README.md", func() {
 	})
 })
 
+var _ = Describe("docs/handlers.md", func() {
+	It("shows a pool that is accepted as it stands", func(ctx context.Context) {
+		text, err := os.ReadFile(filepath.Join(kubetest.Root(), "docs", "handlers.md"))
+		Expect(err).NotTo(HaveOccurred())
+		blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1)
+		Expect(blocks).To(HaveLen(1))
+		for _, o := range decode(blocks[0][1]) {
+			o.SetNamespace(newNamespace(ctx))
+			Expect(api.Create(ctx, o)).To(Succeed())
+		}
+	})
+})
+
 // samples reads every object that the kustomization of config/samples lists.
 func samples() []*unstructured.Unstructured {
 	GinkgoHelper()
