@@ -62,7 +62,10 @@ func TestManyStartsTakeEveryOption(t *testing.T) {
 	q := newQueue(t)
 	first := q.start(jobs.StartParams{IdempotencyKey: "b", Tenant: "t"})
 	results := q.startMany([]jobs.StartParams{
-		{IdempotencyKey: "a"}, {IdempotencyKey: "b", Tenant: "t"}, {IdempotencyKey: "a"}, {Delay: time.Hour, Priority: 5, Lane: "l", LaneLimit: 2},
+		{IdempotencyKey: "a"},
+		{IdempotencyKey: "b", Tenant: "t"},
+		{IdempotencyKey: "a"},
+		{Delay: time.Hour, Priority: 5, Lane: "l", LaneLimit: 2},
 		{Deadline: time.Hour, Tags: map[string]string{"k": "v"}},
 	})
 	if results[1].RunID != first || results[2].RunID != results[0].RunID {

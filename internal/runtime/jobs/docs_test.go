@@ -121,7 +121,9 @@ func TestTheDocsSQLExamplesRun(t *testing.T) {
 			}
 		}
 	}
-	const sumSQL = `SELECT count(*) || ' ' || count(*) FILTER (WHERE tenant = 'acme' AND replays = 1) || ' ' || count(*) FILTER (WHERE close_policy = 'cancel') FROM run`
+	const sumSQL = `
+SELECT count(*) || ' ' || count(*) FILTER (WHERE tenant = 'acme' AND replays = 1) || ' ' || count(*) FILTER (WHERE close_policy = 'cancel')
+FROM run`
 	if got, want := one[string](q, sumSQL), "5 1 1"; got != want {
 		t.Errorf("the examples left %s runs (all, replayed, children), want %s", got, want)
 	}
