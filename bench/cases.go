@@ -15,6 +15,13 @@ type benchCase struct {
 
 var benchCases = []benchCase{
 	{"throughput", (*bench).throughput},
+	{"snapshot", (*bench).snapshot},
+	{"later", (*bench).later},
+	{"latency", (*bench).latency},
+	{"cost", (*bench).cost},
+	{"slots", (*bench).slots},
+	{"workers", (*bench).workers},
+	{"enqueue", (*bench).enqueue},
 }
 
 // cases runs those named, all when none is.
@@ -56,6 +63,14 @@ func (b *bench) throughput(ctx context.Context, name string) error {
 		return err
 	}
 	b.report.table(os.Stderr, name, "syncline")
+	for _, want := range []struct {
+		system string
+		ratio  float64
+	}{{"river", 3.5}, {"graphile", 1.6}, {"floor", 0.8}} {
+		if len(b.only) == 0 {
+			b.report.atLeast(name, "rate against "+want.system, b.report.ratio(name, "syncline", want.system), want.ratio)
+		}
+	}
 	return nil
 }
 

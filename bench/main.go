@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string) (err error) {
 	only := f.String("systems", "", "comma-separated `names` of the systems to measure; all when empty")
 	profile := f.String("profile", "", "`folder` for processor profiles of our worker")
 	peersDir := f.String("peers", "", "`folder` of the JavaScript peers, which run.sh prepares")
-	settings := f.String("settings", "", "more PostgreSQL `settings`, name=value, comma-separated")
+	settings := f.String("settings", "", "more PostgreSQL `settings`, name=value, separated by semicolons")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -66,5 +66,11 @@ func run(ctx context.Context, args []string) (err error) {
 	if *only != "" {
 		b.only = strings.Split(*only, ",")
 	}
+	m, err := s.machine(ctx)
+	if err != nil {
+		return err
+	}
+	b.report.line(m)
+	fmt.Fprintln(os.Stderr, m)
 	return b.cases(ctx, f.Args())
 }

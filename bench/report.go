@@ -29,6 +29,9 @@ type measurement struct {
 type report struct {
 	lines io.Writer
 	all   []measurement
+
+	figures  []figure
+	verdicts []verdict
 }
 
 func (r *report) add(m measurement) {

@@ -81,6 +81,14 @@ func processStat(pid int) (stat, error) {
 	}, nil
 }
 
+// precise is the processor time of one process to the nanosecond, from the scheduler; 0 when the kernel does not say.
+func precise(pid uint32) time.Duration {
+	var ns int64
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(int(pid)) + "/schedstat")
+	_, _ = fmt.Sscan(string(b), &ns)
+	return time.Duration(ns)
+}
+
 // cpu is the processor time of all server processes so far, those that have ended included.
 func (s *server) cpu() time.Duration {
 	main, err := processStat(s.postmaster)

@@ -54,7 +54,7 @@ func (l load) run(ctx context.Context, s *server) (m measurement, err error) {
 // measure starts a worker and measures from its first job to the last result that the database has.
 func (l load) measure(ctx context.Context, db *database) (m measurement, err error) {
 	t := task{
-		System: l.sys.name(), URI: db.URI, Count: int64(l.jobs), Concurrency: l.concurrency, SleepMillis: l.sleepMillis, Profile: l.profile,
+		System: kind(l.sys), URI: db.URI, Count: int64(l.jobs), Concurrency: l.concurrency, SleepMillis: l.sleepMillis, Profile: l.profile,
 	}
 	argv, err := l.sys.command(ctx, db, t)
 	if err != nil {

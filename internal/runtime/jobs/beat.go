@@ -9,7 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// beatSQL writes one row of worker by its primary key, whatever is in flight, and reads back what a worker must know.
+// beatSQL writes one row of worker by its primary key, whatever is in flight, and reads back what a worker must know. The
+// runs of cancel requests are looked up one by one (OFFSET 0 keeps the planner from joining): for a table that is nearly
+// always empty it would expect many, and read all of run.
 //
 // The counters are totals of the incarnation. What the pool's row has not got yet is added to it only when nobody
 // holds that row: a beat never waits for whoever edits a pool, and a beat whose reply was lost is not counted twice.
@@ -61,8 +63,12 @@ SELECT
   (SELECT array_agg(id) FROM receipt WHERE worker = $1),
   (SELECT json_agg(json_build_object('run', r.id, 'token', r.claim_token, 'by', c.requested_by, 'reason', c.reason) ORDER BY c.id)
    FROM cancel_request c
-   JOIN run r ON r.id = c.run AND r.replays = c.replay
-   WHERE r.status = 'running' AND r.claimed_by = $1)
+   CROSS JOIN LATERAL (
+     SELECT q.id, q.claim_token
+     FROM run q
+     WHERE q.id = c.run AND q.replays = c.replay AND q.status = 'running' AND q.claimed_by = $1
+     OFFSET 0
+   ) AS r)
 FROM (SELECT 1) AS one
 LEFT JOIN pool p ON p.name = $11`
 

@@ -114,6 +114,13 @@ INSERT INTO ready (id, pool, job_type, vstart) SELECT id, $2, $1, run_at FROM r`
 		if len(after) != 1 || after["worker"]-before["worker"] != 1 {
 			t.Errorf("a beat with %d runs in flight wrote %v beyond %v, want one row of worker", inFlight, after, before)
 		}
+		var scans int
+		if err := tx.QueryRow(t.Context(), `SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'run'`).Scan(&scans); err != nil {
+			t.Fatal(err)
+		}
+		if scans > 0 {
+			t.Errorf("a beat with %d runs in flight reads all of run", inFlight)
+		}
 		commit(t, tx)
 	}
 }
