@@ -54,7 +54,8 @@ var bounds = []bound{
 	{"JobPool", "spec.handlers[0].signingSecretRef.name", nil, []any{"a", long(253)}, []any{"", long(254), nil}},
 	{"JobPool", "spec.handlers[0].signingSecretRef.key", nil, []any{"a", long(253), nil}, []any{"", long(254), "a/b"}},
 	{"JobPool", "spec.handlers[0].timeoutSeconds", nil, []any{1, 86400, nil}, []any{0, 86401}},
-	{"JobPool", "spec.handlers[0].retry", nil, []any{map[string]any{"maxAttempts": 1}, nil}, []any{map[string]any{}}},
+	// An empty one is filled by the defaults.
+	{"JobPool", "spec.handlers[0].retry", nil, []any{map[string]any{"maxAttempts": 1}, map[string]any{}, nil}, nil},
 	{"JobPool", "spec.handlers[0].retry.maxAttempts", nil, []any{1, 100, nil}, []any{0, 101}},
 	{"JobPool", "spec.handlers[0].retry.backoff", nil, []any{"Exponential", "Fixed", nil}, []any{"fixed", "Linear"}},
 	{"JobPool", "spec.handlers[0].retry.initialDelaySeconds", []change{{"spec.handlers[0].retry.maxDelaySeconds", 86400}}, []any{1, 86400, nil}, []any{0, 86401}},
@@ -117,6 +118,7 @@ var bounds = []bound{
 		[]any{"text", "boolean", "bigint", "numeric", "timestamptz", "date", "uuid", "jsonb"},
 		[]any{"int", "float8", nil},
 	},
+	{"IntegrationSubscription", "spec.mapping[0].history", nil, []any{"Values", "Masked", "Omitted", nil}, []any{"masked"}},
 	{"IntegrationSubscription", "spec.sink.schema", nil, []any{"a", long(63), nil}, []any{"", long(64), "A"}},
 	{"IntegrationSubscription", "spec.sink.table", nil, []any{"a", long(63)}, []any{"", long(64), "A", nil}},
 	{"IntegrationSubscription", "spec.sink.management", nil, []any{"Managed", "Existing", nil}, []any{"managed"}},

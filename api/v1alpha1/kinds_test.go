@@ -82,7 +82,7 @@ source:
     id: record.id
     order: None
     limits: {maxPages: 10000, maxPageBytes: 67108864, maxRunBytes: 10737418240}
-mapping: [{field: title, from: title, type: text}]
+mapping: [{field: title, from: title, type: text, history: Values}]
 sink: {schema: public, table: tickets, management: Managed, delete: Soft}
 emitChanges: false
 onRecordError: {quarantineAfter: 1, stopRatio: "0.2"}
