@@ -363,6 +363,7 @@ func TestPoolsWithoutWorkersGetTheirRunsAndSweeps(t *testing.T) {
 	quick := poolOf("batch", 1, 5)
 	tuning := spec.DefaultPool()
 	tuning.HeartbeatMillis, tuning.LeaseMillis = 100, 300
+	tuning.Retention.CompletedMillis = 3_600_000
 	quick.Tuning, _ = json.Marshal(tuning)
 	r.SetPool(named("batch"), target(db.URI), quick)
 	awaitPool(t, r)
@@ -376,6 +377,12 @@ WITH w AS (
 	SELECT 100, 'a', 'batch', 'running', 100, 1, w.id, clock_timestamp() FROM w
 )
 INSERT INTO syncline.receipt (worker, pod, ids, tokens) SELECT id, '', '{100}', '{1}' FROM w`
+	old := `
+INSERT INTO syncline.run (id, job_type, pool, status, root, created_at, finished_at)
+SELECT 99, 'a', 'batch', 'completed', 99, t, t FROM (SELECT clock_timestamp() - interval '2 hours' AS t) AS x`
+	if _, err := db.Pool.Exec(ctx, old); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := db.Pool.Exec(ctx, dead); err != nil {
 		t.Fatal(err)
 	}
@@ -386,12 +393,13 @@ VALUES ($1, gen_random_uuid(), 'batch', '{"version": 1, "schedule": {"periodSeco
 	if _, err := db.Pool.Exec(ctx, due, id); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the due run started and the dead worker's run put back", func() bool {
-		var started, putBack int
+	await(t, "the due run started, the dead worker's run put back and the old run removed", func() bool {
+		var started, putBack, kept int
 		err := db.Pool.QueryRow(ctx, `
 SELECT (SELECT count(*) FROM syncline.run WHERE job_type = 'integration.sync'),
-	(SELECT count(*) FROM syncline.run WHERE id = 100 AND status = 'pending' AND lease_losses = 1)`).Scan(&started, &putBack)
-		return err == nil && started == 1 && putBack == 1
+	(SELECT count(*) FROM syncline.run WHERE id = 100 AND status = 'pending' AND lease_losses = 1),
+	(SELECT count(*) FROM syncline.run WHERE id = 99)`).Scan(&started, &putBack, &kept)
+		return err == nil && started == 1 && putBack == 1 && kept == 0
 	})
 	await(t, "the depth read back", func() bool {
 		view, _ := r.Pool(named("batch"))

@@ -17,9 +17,9 @@ const (
 	rateWindow = time.Minute
 )
 
-// standIn does for pools without workers what workers do for theirs: it starts the runs that are due, and sweeps when
-// the whole database has no worker that would. It keeps rule S5: no sweep before this process's own contact has been
-// unbroken for the longest heartbeat period of the database.
+// standIn does for pools without workers what workers do for theirs: it starts the runs that are due, and when the whole
+// database has no worker that would, it sweeps and removes old runs. It keeps rule S5: no sweep before this process's own
+// contact has been unbroken for the longest heartbeat period of the database.
 func (a *actor) standIn(ctx context.Context, db *pgxpool.Pool) error {
 	pools, alone := a.unattended()
 	for _, pool := range pools {
@@ -30,8 +30,14 @@ func (a *actor) standIn(ctx context.Context, db *pgxpool.Pool) error {
 	if !alone || now.Before(a.sweepDue) || now.Sub(a.contact) < a.snapshot.LongestHeartbeat() {
 		return nil
 	}
-	a.sweepDue = now.Add(sweepPeriod)
-	return schema.Sweep(ctx, db)
+	if err := schema.Sweep(ctx, db); err != nil {
+		return err
+	}
+	more, err := schema.Retire(ctx, db)
+	if err == nil && !more {
+		a.sweepDue = now.Add(sweepPeriod)
+	}
+	return err
 }
 
 // grumble logs an error about a part of the database's work when it is another one than before. It may be the fault of

@@ -178,3 +178,15 @@ func Sweep(ctx context.Context, db *pgxpool.Pool) error {
 	}
 	return nil
 }
+
+// Retire has the database remove one stretch of what has outlived its pool's retention, as workers do, and says whether
+// there is more. It is the backstop for databases without a worker.
+func Retire(ctx context.Context, db *pgxpool.Pool) (more bool, err error) {
+	if err := db.QueryRow(ctx, "SELECT more FROM retire($1)", retireBatch).Scan(&more); err != nil {
+		return false, fmt.Errorf("remove old runs: %w", err)
+	}
+	return more, nil
+}
+
+// retireBatch is how many runs of a pool one transaction walks, the same as for workers.
+const retireBatch = 1000

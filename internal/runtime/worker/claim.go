@@ -51,7 +51,8 @@ type claimer struct {
 	busy      bool         // the last claim came back full; run owns it
 	freeSince time.Time    // since when free slots gather; run owns it
 	shown     shown        // the job types that the worker's row names; run owns it
-	refused   int          // claims in a row that a limit left empty; run owns it
+	refused   int          // claims in a row that a limit left empty, each when it was due; run owns it
+	askAt     time.Time    // when to ask again what a limit has cut, zero without one; run owns it
 	trouble   outage
 }
 
@@ -121,7 +122,7 @@ func (c *claimer) run(ctx context.Context) {
 // looked at now.
 func (c *claimer) rest() {
 	switch pool, _ := c.tuning.current(); {
-	case !c.more:
+	case !c.more, !c.askAt.IsZero(): // what a limit counts is settled, not stopped
 		c.enough.Store(-1)
 	case c.starved:
 		c.enough.Store(int64(c.load(pool.Concurrency).enough(c.busy)))
@@ -275,16 +276,21 @@ func (c *claimer) claim(ctx context.Context, n int, poll time.Duration) (pause t
 // earlier. While others get what the limit allows, the wait grows up to a second, but not beyond the poll period unless
 // the limit itself says so: a crowd of workers must not ask all the time for what one of them gets.
 func (c *claimer) held(got int, again, poll time.Duration) time.Duration {
-	if got > 0 || again == 0 {
+	now := time.Now()
+	switch {
+	case got > 0 || again == 0:
 		c.refused = 0
-	} else {
+	case !now.Before(c.askAt): // an earlier question was none of the crowd's
 		c.refused = min(c.refused+1, 10)
 	}
+	c.askAt = time.Time{}
 	if again == 0 {
 		return 0
 	}
 	wait := max(again, min(again<<c.refused/2, poll, time.Second))
-	return wait + rand.N(wait/4+1)
+	wait += rand.N(wait/4 + 1)
+	c.askAt = now.Add(wait)
+	return wait
 }
 
 // claimFailed handles a claim that may or may not have claimed. Its connection is closed, so no reply comes any more;

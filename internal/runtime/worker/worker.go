@@ -100,6 +100,7 @@ type Worker struct {
 	executor *executor
 	sweeper  *sweeper
 	listener *listener
+	holder   *holder
 }
 
 // New wires a worker together. Nothing runs before Run.
@@ -134,6 +135,7 @@ func New(cfg Config) (*Worker, error) {
 		store: cfg.Store, life: life, tuning: tuning, longest: w.heart.longestPeriod, wake: w.claimer.wake,
 		log: cfg.Log, metrics: cfg.Metrics, trouble: outage{what: "sweep"},
 	}
+	w.holder = &holder{tuning: tuning, ledger: ledger, timeout: cfg.DrainTimeout, log: cfg.Log}
 	w.listener = &listener{
 		dial: cfg.Dial, tuning: tuning, pool: cfg.Pool, wake: cfg.WakeChannel, changed: cfg.PoolChannel,
 		onWake: w.claimer.wake, onTune: w.heart.poke.set, log: cfg.Log, metrics: cfg.Metrics,
@@ -161,7 +163,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	for _, loop := range []func(context.Context){w.heart.run, w.heart.fence, w.claimer.run, w.settler.run} {
 		untilEnd.Go(func() { loop(rest) })
 	}
-	for _, loop := range []func(context.Context){w.listener.run, w.sweeper.run} {
+	for _, loop := range []func(context.Context){w.listener.run, w.sweeper.run, w.holder.run} {
 		untilDrain.Go(func() { loop(ctx) })
 	}
 	for _, t := range w.cfg.Tasks {
