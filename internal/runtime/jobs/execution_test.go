@@ -129,7 +129,7 @@ func TestEveryAttemptThatDidNotSucceedIsOnRecordW15(t *testing.T) {
 SELECT string_agg(format('%s/%s %s %s %s%s', number, replay, outcome, error_code, CASE worker WHEN $2 THEN 'a' WHEN $3 THEN 'b' END,
   CASE WHEN pod = 'pod' AND started_at <= finished_at AND error <> '' THEN '' ELSE ' (incomplete)' END), ', ' ORDER BY number)
 FROM attempt WHERE run = $1`, run, a.ID, b.ID)
-	want := "1/0 retried http_503 a, 2/0 lost worker_lost a, 3/0 given_back stopped b, 4/0 parked parked b, 5/3 timed_out deadline b"
+	want := "1/0 retried http_503 a, 2/0 lost worker_lost a, 3/0 given_back stopped b, 4/0 parked time b, 5/3 timed_out deadline b"
 	if got != want {
 		t.Errorf("attempts are\n%s, want\n%s", got, want)
 	}

@@ -107,7 +107,7 @@ func (t TypeConfig) parked(s *Settlement, err, cause error) bool {
 	if _, asked := errors.AsType[*CancelRequested](cause); !ok || asked || errors.Is(cause, ErrDeadline) {
 		return false
 	}
-	s.Outcome, s.Code, s.Wait, s.Delay = Parked, "parked", park.wait, park.delay
+	s.Outcome, s.Code, s.Wait, s.Delay = Parked, string(park.wait.Kind), park.wait, park.delay
 	// Children may need the lane that their parent stands in.
 	s.KeepLane = !t.ReleaseLaneOnRetry && park.wait.Kind != WaitForChildren
 	return true

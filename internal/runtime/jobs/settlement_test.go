@@ -120,7 +120,7 @@ func TestSettleDecision(t *testing.T) {
 		"parked": {
 			err: fmt.Errorf("wrapped: %w", &parkError{wait: Wait{Kind: WaitForSignal, Signal: "go"}, delay: time.Hour}),
 			want: Settlement{
-				Outcome: Parked, Code: "parked", Message: `wrapped: parked: waits for signal "go"`, Delay: time.Hour,
+				Outcome: Parked, Code: "signal", Message: `wrapped: parked: waits for signal "go"`, Delay: time.Hour,
 				Wait: Wait{Kind: WaitForSignal, Signal: "go"}, KeepLane: true,
 			},
 		},

@@ -48,7 +48,8 @@ func fails(context.Context) (string, error) { return "", errBoom }
 func (q *queue) stepRow(run int64, name string) string {
 	q.t.Helper()
 	return one[string](q, `
-SELECT coalesce(max(format('%s %s after %s: %s%s', status, coalesce(output::text, '-'), attempts, coalesce(error_code, ''), coalesce(' ' || error, ''))), 'none')
+SELECT coalesce(max(format('%s %s after %s: %s%s', status, coalesce(output::text, '-'), attempts, coalesce(error_code, ''),
+  coalesce(' ' || error, ''))), 'none')
 FROM step s WHERE s.run = $1 AND s.name = $2 AND s.replay = (SELECT r.replays FROM run r WHERE r.id = s.run)`, run, name)
 }
 

@@ -50,7 +50,7 @@ func (w Wait) String() string {
 	case w.Kind == WaitForSignal:
 		return fmt.Sprintf("signal %q", w.Signal)
 	case w.Kind == WaitForChildren && len(w.Children) > 0:
-		return fmt.Sprintf("the end of runs %s", strings.Trim(fmt.Sprint(w.Children), "[]"))
+		return "the end of runs " + strings.Trim(fmt.Sprint(w.Children), "[]")
 	case w.Kind == WaitForChildren:
 		return "the end of all children"
 	}

@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 )
@@ -434,33 +438,77 @@ func TestEveryEndOfAChildWakesItsParent(t *testing.T) {
 	}
 }
 
-// The last two children are settled by two workers at once and see each other's end only after both commits: the second
-// look after the commit wakes the parent, no sweep is needed. The same for a parent that parks meanwhile.
-func TestEndsThatMissEachOtherAreSeenAfterTheCommit(t *testing.T) {
+// interrupt calls do before the first statement that contains a text is sent.
+type interrupt struct {
+	text string
+	do   func()
+}
+
+func (i *interrupt) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if do := i.do; do != nil && strings.Contains(data.SQL, i.text) {
+		i.do = nil
+		do()
+	}
+	return ctx
+}
+
+func (*interrupt) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// Between its settle and the second look after the commit, the other side commits: the second look sees it, and no sweep is
+// needed.
+func TestWhatMissedEachOtherIsSeenAfterTheCommit(t *testing.T) {
 	t.Parallel()
-	q := newQueue(t)
-	inc, parent := q.register(), q.start(jobs.StartParams{})
-	c := q.claimOne(inc)
-	q.child(c)
-	q.child(c)
-	_, err := jobs.Await(t.Context(), c, "both")
-	q.park(inc, c, err)
-	kids := q.claim(inc, 2)
-	tx := q.begin() // one child's end that is not committed yet
-	if _, err := tx.Exec(t.Context(), `UPDATE run SET status = 'completed' WHERE id = $1`, kids[0].RunID); err != nil {
-		t.Fatal(err)
+	for name, test := range map[string]struct {
+		waits func(q *queue, c *jobs.Claim) error
+		other string // what commits at last
+	}{
+		"the last two children": {
+			waits: func(q *queue, c *jobs.Claim) error {
+				_, err := jobs.Await(q.t.Context(), c, "both")
+				return err
+			},
+			other: `UPDATE run SET status = 'completed' WHERE id = (SELECT min(id) FROM run WHERE parent = $1)`,
+		},
+		"a park and a signal": {
+			waits: func(q *queue, c *jobs.Claim) error {
+				_, err := q.waits(c, "go")
+				return err
+			},
+			other: `SELECT signal($1, 'go')`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			inc, parent := q.register(), q.start(jobs.StartParams{})
+			c := q.claimOne(inc)
+			q.child(c)
+			q.child(c)
+			kids := q.claim(inc, 2)
+			last := jobs.TypeConfig{}.Settle(c, nil, test.waits(q, c), nil)
+			if last.Wait.Kind == jobs.WaitForChildren {
+				q.settle(inc, last)
+				last = completed(kids[1])
+			}
+			tx := q.begin()
+			if _, err := tx.Exec(t.Context(), test.other, parent); err != nil {
+				t.Fatal(err)
+			}
+			cfg, seen := q.db.Config(), ""
+			cfg.ConnConfig.Tracer = &interrupt{text: "look_again", do: func() {
+				seen = q.place(parent)
+				if err := tx.Commit(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}}
+			q.reconnect(cfg)
+			q.settle(inc, last)
+			if seen != "waiting" {
+				t.Errorf("before the second look the parent stands in %q, want waiting", seen)
+			}
+			q.wantPlace(parent, "pending", "ready")
+		})
 	}
-	q.settle(inc, completed(kids[1]))
-	q.wantPlace(parent, "pending", "waiting")
-	if err := tx.Commit(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	q.settle(inc, completed(kids[0])) // answered lost or already: nothing to see
-	q.exec(`UPDATE run SET settled_token = claim_token WHERE id = $1`, kids[0].RunID)
-	if r := q.settle(inc, completed(kids[0])); r[0] != jobs.Already {
-		t.Fatalf("settled as %s, want already", r[0])
-	}
-	q.wantPlace(parent, "pending", "ready")
 }
 
 // A run with hundreds of waits has hundreds of steps and one place.
@@ -469,7 +517,7 @@ func TestAParkedRunIsTheSameRunEveryTime(t *testing.T) {
 	q := newQueue(t)
 	inc, run := q.register(), q.start(jobs.StartParams{MaxAttempts: 1})
 	for i := range 5 {
-		q.signal(run, "go", fmt.Sprint(i))
+		q.signal(run, "go", strconv.Itoa(i))
 		c := q.claimOne(inc)
 		for range i + 1 {
 			if _, err := q.waits(c, "go"); err != nil {
@@ -479,7 +527,8 @@ func TestAParkedRunIsTheSameRunEveryTime(t *testing.T) {
 		_, err := q.waits(c, "go")
 		q.park(inc, c, err)
 	}
-	got := one[string](q, `SELECT status || ' ' || attempts || ' ' || claim_token || ' ' || (SELECT count(*) FROM step WHERE run = r.id) FROM run r WHERE id = $1`, run)
+	got := one[string](q, `
+SELECT status || ' ' || attempts || ' ' || claim_token || ' ' || (SELECT count(*) FROM step WHERE run = r.id) FROM run r WHERE id = $1`, run)
 	if got != "pending 0 5 6" {
 		t.Errorf("status, attempts, claims and steps are %s, want pending 0 5 6", got)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,9 +24,9 @@ import (
 	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
 )
 
-// real is a worker on a real database. Its timers are long: what a test sees happen was not found by polling or by a
+// bench is a worker on a real database. Its timers are long: what a test sees happen was not found by polling or by a
 // sweep, unless it shortens them.
-type real struct {
+type bench struct {
 	t      *testing.T
 	db     *pgxpool.Pool
 	tuning spec.Pool
@@ -33,7 +34,7 @@ type real struct {
 	types  map[string]Registration
 }
 
-func onPostgreSQL(t *testing.T) *real {
+func onPostgreSQL(t *testing.T) *bench {
 	t.Helper()
 	db := pgtest.NewDB(t)
 	conn, err := pgx.Connect(t.Context(), db.URI)
@@ -44,7 +45,7 @@ func onPostgreSQL(t *testing.T) *real {
 	if err := schema.Migrate(t.Context(), conn, "syncline"); err != nil {
 		t.Fatal(err)
 	}
-	r := &real{t: t, tuning: spec.DefaultPool(), types: map[string]Registration{}}
+	r := &bench{t: t, tuning: spec.DefaultPool(), types: map[string]Registration{}}
 	address := func() (string, error) { return db.URI, nil }
 	if r.db, err = schema.Connect(context.Background(), address, "syncline", 10); err != nil {
 		t.Fatal(err)
@@ -56,12 +57,12 @@ func onPostgreSQL(t *testing.T) *real {
 }
 
 // handle registers a handler.
-func (r *real) handle(name string, config jobs.TypeConfig, h jobs.HandlerFunc) {
+func (r *bench) handle(name string, config jobs.TypeConfig, h jobs.HandlerFunc) {
 	r.types[name] = Registration{Handler: h, Config: config}
 }
 
 // work starts the worker, which drains at the end of the test.
-func (r *real) work() {
+func (r *bench) work() {
 	r.t.Helper()
 	doc, err := json.Marshal(r.tuning)
 	if err != nil {
@@ -90,14 +91,14 @@ func (r *real) work() {
 	eventually(r.t, "the worker is ready", func() bool { return w.Ready() == nil })
 }
 
-func (r *real) exec(sql string, args ...any) {
+func (r *bench) exec(sql string, args ...any) {
 	r.t.Helper()
 	if _, err := r.db.Exec(r.t.Context(), sql, args...); err != nil {
 		r.t.Fatalf("%s: %v", sql, err)
 	}
 }
 
-func (r *real) text(sql string, args ...any) (s string) {
+func (r *bench) text(sql string, args ...any) (s string) {
 	r.t.Helper()
 	if err := r.db.QueryRow(r.t.Context(), sql, args...).Scan(&s); err != nil {
 		r.t.Fatalf("%s: %v", sql, err)
@@ -105,7 +106,7 @@ func (r *real) text(sql string, args ...any) (s string) {
 	return s
 }
 
-func (r *real) start(p jobs.StartParams) int64 {
+func (r *bench) start(p jobs.StartParams) int64 {
 	r.t.Helper()
 	p.Pool = "batch"
 	s, err := jobs.Start(r.t.Context(), r.db, p)
@@ -116,7 +117,7 @@ func (r *real) start(p jobs.StartParams) int64 {
 }
 
 // becomes waits until a run is in a status, or in a place when the status is one.
-func (r *real) becomes(run int64, want string) {
+func (r *bench) becomes(run int64, want string) {
 	r.t.Helper()
 	eventually(r.t, fmt.Sprintf("run %d is %s", run, want), func() bool {
 		return want == r.text(`SELECT CASE WHEN EXISTS (SELECT FROM waiting w WHERE w.id = r.id) THEN 'waiting' ELSE status END FROM run r WHERE id = $1`, run)
@@ -281,7 +282,8 @@ func TestASettleThatFailsIsNotItsHandlersFailureW55(t *testing.T) {
 	r.work()
 	run := r.start(jobs.StartParams{Type: "once"})
 	r.becomes(run, "completed")
-	if got := r.text(`SELECT attempts || ' ' || claim_token || ' ' || (SELECT count(*) FROM attempt) FROM run WHERE id = $1`, run); got != "1 1 0" || calls.Load() != 1 {
+	got := r.text(`SELECT attempts || ' ' || claim_token || ' ' || (SELECT count(*) FROM attempt) FROM run WHERE id = $1`, run)
+	if got != "1 1 0" || calls.Load() != 1 {
 		t.Errorf("%d executions; attempts, claims and failures are %s, want 1 1 0", calls.Load(), got)
 	}
 }
@@ -330,7 +332,7 @@ func TestAParentGathersItsChildrenInOneSlot(t *testing.T) {
 	r.handle("whole", jobs.TypeConfig{}, func(ctx context.Context, c *jobs.Claim) (json.RawMessage, error) {
 		_, err := jobs.StepTx(ctx, c, "spawn", func(ctx context.Context, tx pgx.Tx) (int, error) {
 			for i := range 3 {
-				s, err := jobs.Start(ctx, tx, jobs.StartParams{Type: "part", Pool: c.Pool, Input: json.RawMessage(fmt.Sprint(i))})
+				s, err := jobs.Start(ctx, tx, jobs.StartParams{Type: "part", Pool: c.Pool, Input: json.RawMessage(strconv.Itoa(i))})
 				if err != nil {
 					return 0, err
 				}

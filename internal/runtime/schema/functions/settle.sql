@@ -133,7 +133,8 @@ END $$;
 
 -- The outcomes of settle that are not 'completed': the run ends, goes back or is parked, and an attempt row says why. A run
 -- that goes back or is parked keeps its lane, if it shall, by leaving the hold without a worker. One that waits for children
--- never does: they may need that lane. p_waits says for a parked run what it waits for: kind, signal, children. Returns what was written, and the pools that got something due.
+-- never does: they may need that lane. p_waits says for a parked run what it waits for: kind, signal, children. Returns
+-- what was written, and the pools that got something due.
 CREATE OR REPLACE FUNCTION settle_other(
   p_worker bigint, p_runs bigint[], p_tokens bigint[], p_outcomes text[], p_codes text[], p_messages text[],
   p_delays bigint[], p_keep boolean[], p_waits text[] DEFAULT NULL, OUT ids bigint[], OUT tokens bigint[], OUT pools text[])
