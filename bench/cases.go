@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 )
 
 // benchCase is one line of what is measured.
@@ -13,7 +14,11 @@ type benchCase struct {
 	run  func(b *bench, ctx context.Context, name string) error
 }
 
-var benchCases = []benchCase{
+func (c benchCase) isNamed(name string) bool {
+	return c.name == name || name == "pressure" && strings.HasPrefix(c.name, "pressure-")
+}
+
+var single = []benchCase{
 	{"throughput", (*bench).throughput},
 	{"snapshot", (*bench).snapshot},
 	{"later", (*bench).later},
@@ -24,15 +29,24 @@ var benchCases = []benchCase{
 	{"enqueue", (*bench).enqueue},
 }
 
-// cases runs those named, all when none is.
+// benchCases are all cases.
+func benchCases() []benchCase {
+	all := slices.Clone(single)
+	for _, h := range hardships() {
+		all = append(all, h.asCase())
+	}
+	return all
+}
+
+// cases runs those named, all when none is; "pressure" names every case that begins so.
 func (b *bench) cases(ctx context.Context, names []string) error {
 	for _, n := range names {
-		if !slices.ContainsFunc(benchCases, func(c benchCase) bool { return c.name == n }) {
+		if !slices.ContainsFunc(benchCases(), func(c benchCase) bool { return c.isNamed(n) }) {
 			return fmt.Errorf("no case is named %q", n)
 		}
 	}
-	for _, c := range benchCases {
-		if len(names) > 0 && !slices.Contains(names, c.name) {
+	for _, c := range benchCases() {
+		if len(names) > 0 && !slices.ContainsFunc(names, c.isNamed) {
 			continue
 		}
 		if err := c.run(b, ctx, c.name); err != nil {

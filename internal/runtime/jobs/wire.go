@@ -3,6 +3,7 @@ package jobs
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -50,7 +51,7 @@ func (r *row) json() (json.RawMessage, error) {
 	case b == nil:
 		return nil, nil
 	case len(b) == 0 || b[0] != 1:
-		return nil, fmt.Errorf("jsonb of an unknown format")
+		return nil, errors.New("jsonb of an unknown format")
 	}
 	return append(json.RawMessage(nil), b[1:]...), nil
 }
