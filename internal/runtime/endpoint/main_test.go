@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ const (
 type world struct {
 	t      *testing.T
 	db     *pgxpool.Pool
-	keys   *sealing.Keyset
+	keys   atomic.Pointer[sealing.Keyset]
 	log    *output
 	writes int64
 	stop   func() error
@@ -81,9 +82,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.db.Close)
-	if w.keys, err = sealing.NewKeyset(); err != nil {
-		t.Fatal(err)
-	}
+	w.rekey()
 	w.declare(nil)
 	w.work(uri)
 	return w
@@ -91,7 +90,17 @@ func newWorld(t *testing.T) *world {
 
 // Open opens with the world's keyset, which may be another one by the next call.
 func (w *world) Open(sealed []byte, id uuid.UUID, column string) ([]byte, error) {
-	return w.keys.Open(sealed, id, column)
+	return w.keys.Load().Open(sealed, id, column)
+}
+
+// rekey takes another keyset: what was sealed before cannot be opened any more.
+func (w *world) rekey() {
+	w.t.Helper()
+	keys, err := sealing.NewKeyset()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.keys.Store(keys)
 }
 
 // work starts the process and ends it with the test.
@@ -149,7 +158,7 @@ func (w *world) declare(secrets spec.SigningSecrets, handlers ...spec.Handler) {
 		Owner: schema.Owner{Cluster: "c", Namespace: "ns", Name: "batch", UID: "u", Generation: w.writes},
 		Pool:  "batch", Tuning: doc, SecretsVersion: new(string(plain)),
 	}
-	if row.Secrets, err = w.keys.Seal(plain, spec.PoolID("batch"), spec.SecretsColumn); err != nil {
+	if row.Secrets, err = w.keys.Load().Seal(plain, spec.PoolID("batch"), spec.SecretsColumn); err != nil {
 		w.t.Fatal(err)
 	}
 	err = pgx.BeginFunc(w.t.Context(), w.db, func(tx pgx.Tx) error {

@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/syncline-dev/syncline/internal/runtime/sealing"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
 
@@ -211,11 +210,7 @@ func TestRunWithoutASecretIsGivenBack(t *testing.T) {
 	w.declare(spec.SigningSecrets{"other": {secret}}, handler(server.URL))
 	run := w.start(`{}`, `{}`)
 	w.becomes(run, triedSQL, "given_back")
-	keys, err := sealing.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.keys = keys // what stands sealed cannot be opened any more
+	w.rekey()
 	w.declare(nil)
 	w.becomes(run, "SELECT count(*)::text FROM worker WHERE types = '{}' AND $1::bigint IS NOT NULL", "1")
 	if got := one[string](w, endSQL, run); got != "pending 0" {
