@@ -167,3 +167,46 @@ func TestListenerReplacesASilentConnectionW50(t *testing.T) {
 	network.Resume()
 	h.want("wake", "tune")
 }
+
+// A LISTEN that is refused leaves no connection behind, however often it is tried.
+func TestARefusedListenLeavesNoConnectionBehindW49(t *testing.T) {
+	t.Parallel()
+	tries := make(chan struct{}, 100)
+	h := listenTo(t, spec.WakeNotify, func(h *hearing) {
+		h.l.changed = "" // not a name that can be listened on
+		dial := h.l.dial
+		h.l.dial = func(ctx context.Context) (*pgx.Conn, error) { tries <- struct{}{}; return dial(ctx) }
+	})
+	for range 4 {
+		<-tries
+	}
+	eventually(t, "at most the next attempt's connection is open after three refusals", func() bool { return h.connections() <= 1 })
+}
+
+// Processes that were started together do not stay in step.
+func TestTimersAreJitteredByATenthW54(t *testing.T) {
+	seen := map[time.Duration]bool{}
+	for range 200 {
+		d := jitter(time.Second)
+		if d < 900*time.Millisecond || d > 1100*time.Millisecond {
+			t.Fatalf("a second is jittered to %v, want a tenth more or less", d)
+		}
+		seen[d] = true
+	}
+	if len(seen) < 100 {
+		t.Errorf("200 jittered timers have %d different lengths", len(seen))
+	}
+}
+
+// An outage is not answered by a claim a poll at full rate: what fails is tried again at the pace of an idle worker.
+func TestFailingClaimsKeepThePaceOfAnIdleWorkerW54(t *testing.T) {
+	q := newFakeQueue(t, 5)
+	q.before["claim"] = func(context.Context) error { return errCut }
+	q.before["reconcile"] = func(context.Context) error { return errCut }
+	inBubble(t, q, succeed, func(b *bubble) {
+		b.at(time.Minute)
+		if n := q.count("claim") + q.count("reconcile"); n > 80 {
+			b.Errorf("%d claims and reconciles within a minute in which all failed, want about one a poll period", n)
+		}
+	})
+}
