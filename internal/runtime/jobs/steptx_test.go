@@ -107,15 +107,25 @@ func (q *queue) proxied() *proxy.Proxy {
 // Whatever reply is lost on the way, the effect is there once and the step has its result.
 func TestALostReplyNeitherRepeatsNorLosesAnEffectW64(t *testing.T) {
 	t.Parallel()
-	for _, statement := range []string{"begin", "step_end", "commit"} {
-		t.Run(statement, func(t *testing.T) {
+	again := []jobs.StepOption{jobs.StepRetry(jobs.RetryPolicy{Base: time.Millisecond})}
+	for name, test := range map[string]struct {
+		statement string
+		opts      []jobs.StepOption
+	}{
+		"begin":               {"begin", again},
+		"memo":                {"step_end", again},
+		"commit":              {"commit", again},
+		"commit, tried once":  {"commit", nil},
+		"note of the attempt": {"step_begin", again},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			q := newEffects(t)
 			p := q.proxied()
 			run := q.start(jobs.StartParams{})
 			c := q.claimOne(q.register())
-			lost := p.Arm(statement, proxy.LoseReply)
-			n, err := jobs.StepTx(t.Context(), c, "charge", effect, jobs.StepRetry(jobs.RetryPolicy{Base: time.Millisecond}))
+			lost := p.Arm(test.statement, proxy.LoseReply)
+			n, err := jobs.StepTx(t.Context(), c, "charge", effect, test.opts...)
 			<-lost.Hit()
 			if err != nil || n != 1 || q.effects() != 1 {
 				t.Errorf("result %d, error %v, %d effects, step %q; want one effect and no error", n, err, q.effects(), q.stepRow(run, "charge"))
