@@ -48,15 +48,15 @@ func planned(t *testing.T) plan {
 	return plan{first: first, last: 1 << 40, until: time.Now().Add(time.Duration(seconds) * time.Second)}
 }
 
-// TestEpisodes plays short episodes, each with the faults of its seed, on two servers whose clocks are wrong by hours in
-// either direction.
+// TestEpisodes plays short episodes, each with the faults of its seed, on servers whose clocks are wrong by hours in either
+// direction, or by a little.
 func TestEpisodes(t *testing.T) {
 	p := planned(t)
 	t.Logf("seeds from %d on", p.first)
 	next := atomic.Uint64{}
 	next.Store(p.first)
 	var servers []*server
-	for _, skew := range []time.Duration{-5 * time.Hour, 7 * time.Hour} {
+	for _, skew := range []time.Duration{-5 * time.Hour, 7 * time.Hour, 90 * time.Second} {
 		servers = append(servers, newServer(t, skew))
 	}
 	var all sync.WaitGroup
@@ -79,12 +79,13 @@ func play(t *testing.T, s *server, seed uint64) {
 	began := time.Now()
 	w := newWorld(t, s)
 	random := func(actor uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, actor)) }
+	tenants := w.limited(seed)
 	f := newFleet(w, random(1), 3)
 	ctx, end := context.WithTimeout(t.Context(), 3*time.Second+time.Duration(random(2).Int64N(5000))*time.Millisecond)
 	defer end()
 	var actors sync.WaitGroup
 	for i := range uint64(2) {
-		actors.Go(func() { (&caller{world: w, rnd: random(10 + i)}).run(ctx) })
+		actors.Go(func() { (&caller{world: w, rnd: random(10 + i), tenants: tenants}).run(ctx) })
 	}
 	actors.Go(func() { f.trouble(ctx) })
 	actors.Wait()
@@ -99,22 +100,37 @@ func play(t *testing.T, s *server, seed uint64) {
 	}
 }
 
-// trouble lets faults happen until ctx ends: those of the server beside those of processes.
-func (f *fleet) trouble(ctx context.Context) {
-	other := &fleet{world: f.world, rnd: rand.New(rand.NewPCG(f.rnd.Uint64(), 3)), slots: f.slots}
-	var both sync.WaitGroup
-	defer both.Wait()
-	both.Go(func() {
-		for wait(ctx, other.millis(100, 2500)) == nil {
-			fault := serverFaults[other.rnd.IntN(len(serverFaults))]
-			report.fault(fault.name)
-			fault.do(other, ctx)
+// limited gives the pool of every third seed a limit of runs in flight, and of every other third turns of tenants, of which
+// it returns how many there are.
+func (w *world) limited(seed uint64) (tenants int) {
+	w.limits = func(p *spec.Pool) {
+		switch seed % 3 {
+		case 1:
+			p.MaxRunning = 6
+		case 2:
+			p.Fairness = spec.FairnessTenant
 		}
-	})
-	for wait(ctx, f.millis(100, 1200)) == nil {
-		fault := processFaults[f.rnd.IntN(len(processFaults))]
-		report.fault(fault.name)
-		fault.do(f, ctx)
+	}
+	w.tune(func(*spec.Pool) {})
+	if seed%3 == 2 {
+		return 3
+	}
+	return 0
+}
+
+// trouble lets faults happen until ctx ends: those of the server beside those of two processes.
+func (f *fleet) trouble(ctx context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for i, kind := range [][]fault{processFaults, processFaults, serverFaults} {
+		own := &fleet{world: f.world, rnd: rand.New(rand.NewPCG(f.rnd.Uint64(), uint64(i))), slots: f.slots, family: string(rune('a' + i))}
+		all.Go(func() {
+			for wait(ctx, own.millis(100, 2000)) == nil {
+				next := kind[own.rnd.IntN(len(kind))]
+				report.fault(next.name)
+				next.do(own, ctx)
+			}
+		})
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/syncline-dev/syncline/internal/runtime/spec"
 	"github.com/syncline-dev/syncline/test/chaos/history"
 )
 
@@ -77,6 +78,7 @@ func (w *world) changes() ([]history.Change, error) {
 func (w *world) evidence() (history.Evidence, error) {
 	e := history.Evidence{
 		Origin: w.origin, End: machineClock(), Bound: sweeps + lease/3 + busy, Warmup: busy,
+		MaxRunning: w.tuned(func(*spec.Pool) {}).MaxRunning,
 	}
 	w.db.Pool.Reset()
 	var err error

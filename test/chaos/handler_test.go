@@ -139,11 +139,18 @@ func (h *handler) family(ctx context.Context, c *jobs.Claim, t task) error {
 	for i := range t.Children {
 		p := params(task{Acts: 1, Pause: 20, Steps: 1, Fail: i % 2})
 		p.ClosePolicy = jobs.ClosePolicy(t.Close)
-		if _, err := jobs.Spawn(ctx, h.db, c, strconv.Itoa(i), p); err != nil {
+		if err := h.spawn(ctx, c, strconv.Itoa(i), p); err != nil {
 			return err
 		}
 	}
 	_, err := jobs.Await(ctx, c, "children")
+	return err
+}
+
+func (h *handler) spawn(ctx context.Context, c *jobs.Claim, key string, p jobs.StartParams) error {
+	ctx, end := bounded(ctx, task{})
+	defer end()
+	_, err := jobs.Spawn(ctx, h.db, c, key, p)
 	return err
 }
 
@@ -175,7 +182,14 @@ func (h *handler) act(ctx context.Context, c *jobs.Claim, t task) error {
 	return nil
 }
 
+// bounded is a transaction's time: on a connection that fell silent it would last for ever.
+func bounded(ctx context.Context, t task) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, 5*time.Second+time.Duration(t.Hold)*time.Millisecond)
+}
+
 func (h *handler) fenced(ctx context.Context, c *jobs.Claim) error {
+	ctx, end := bounded(ctx, task{})
+	defer end()
 	return pgx.BeginFunc(ctx, h.db, func(tx pgx.Tx) error {
 		if err := jobs.Fence(ctx, tx, c); err != nil {
 			return err
@@ -189,6 +203,8 @@ func (h *handler) fenced(ctx context.Context, c *jobs.Claim) error {
 var errForgotten = errors.New("forgotten")
 
 func (h *handler) complete(ctx context.Context, c *jobs.Claim, t task) error {
+	ctx, end := bounded(ctx, t)
+	defer end()
 	err := pgx.BeginFunc(ctx, h.db, func(tx pgx.Tx) error {
 		const effect = "INSERT INTO public.effect (run, token, worker) VALUES ($1, $2, $3)"
 		if _, err := tx.Exec(ctx, effect, c.RunID, c.Token, c.Worker); err != nil {

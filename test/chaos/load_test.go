@@ -19,6 +19,8 @@ type caller struct {
 	world *world
 	rnd   *rand.Rand
 	seen  []int64
+	// tenants is how many there are; 0 is none.
+	tenants int
 }
 
 func (c *caller) run(ctx context.Context) {
@@ -116,6 +118,18 @@ func (c *caller) wish() jobs.StartParams {
 	return p
 }
 
+// admission makes some starts look at what is there already. A refusal rolls the caller's transaction back.
+func (c *caller) admission(p *jobs.StartParams) {
+	switch c.rnd.IntN(15) {
+	case 0:
+		p.Lane, p.LaneNamespace, p.LaneLimit, p.Collision = "rejects", "chaos", 1, jobs.CollisionReject
+	case 1:
+		p.Lane, p.LaneNamespace, p.LaneLimit, p.Collision = "replaces", "chaos", 1, jobs.CollisionReplace
+	case 2:
+		p.DedupeKey, p.DedupeWindow = strconv.Itoa(c.rnd.IntN(3)), time.Second
+	}
+}
+
 // memory gives a task things that the engine remembers between its executions.
 func (c *caller) memory(t *task) {
 	if c.one(3) {
@@ -137,6 +151,10 @@ func (c *caller) place(p *jobs.StartParams) {
 	if c.one(2) {
 		lane := c.rnd.IntN(4)
 		p.Lane, p.LaneNamespace, p.LaneLimit = strconv.Itoa(lane), "chaos", 1+lane%2
+	}
+	c.admission(p)
+	if c.tenants > 0 {
+		p.Tenant = "t" + strconv.Itoa(c.rnd.IntN(c.tenants))
 	}
 	if c.one(5) {
 		p.Delay = time.Duration(c.rnd.Int64N(800)) * time.Millisecond

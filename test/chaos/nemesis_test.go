@@ -22,10 +22,12 @@ type fleet struct {
 	world *world
 	rnd   *rand.Rand
 	slots *slots
-	born  int
+	// family and born name the workers that it starts.
+	family string
+	born   int
 }
 
-// slots are the places of workers. One fault at a time changes them, another may look.
+// slots are the places of workers. A worker that two faults replace at once is not in a place any more, and works on.
 type slots struct {
 	mu  sync.Mutex
 	all []*process
@@ -44,7 +46,7 @@ func (s *slots) set(i int, p *process) {
 }
 
 func newFleet(w *world, rnd *rand.Rand, size int) *fleet {
-	f := &fleet{world: w, rnd: rnd, slots: &slots{}}
+	f := &fleet{world: w, rnd: rnd, slots: &slots{}, family: "w"}
 	for i := range size {
 		f.slots.all = append(f.slots.all, f.next(i == 0))
 	}
@@ -54,7 +56,7 @@ func newFleet(w *world, rnd *rand.Rand, size int) *fleet {
 // next starts a worker; an old one knows fewer job types.
 func (f *fleet) next(old bool) *process {
 	f.born++
-	return f.world.launch(fmt.Sprintf("w%d", f.born), func(s *settings) {
+	return f.world.launch(fmt.Sprintf("%s%d", f.family, f.born), func(s *settings) {
 		if old {
 			s.Build, s.Types = "old", []string{oldType}
 		}
@@ -74,11 +76,14 @@ func (f *fleet) any() *process { return f.slots.get(f.rnd.IntN(len(f.slots.all))
 
 func (f *fleet) millis(from, to int64) int64 { return from + f.rnd.Int64N(to-from) }
 
-// processFaults befall one worker at a time.
-var processFaults = []struct {
+// fault is something that befalls the world, to its end.
+type fault struct {
 	name string
 	do   func(*fleet, context.Context)
-}{
+}
+
+// processFaults befall one worker at a time.
+var processFaults = []fault{
 	{"SIGKILL", (*fleet).kill},
 	{"SIGSTOP past the lease", func(f *fleet, ctx context.Context) {
 		f.freeze(ctx, f.millis(lease.Milliseconds()+200, 2*lease.Milliseconds()))
@@ -91,10 +96,7 @@ var processFaults = []struct {
 }
 
 // serverFaults befall the database and so everybody.
-var serverFaults = []struct {
-	name string
-	do   func(*fleet, context.Context)
-}{
+var serverFaults = []fault{
 	{"server restarted", func(f *fleet, ctx context.Context) { f.away(ctx, (*pgtest.Instance).Stop) }},
 	{"server killed", func(f *fleet, ctx context.Context) { f.away(ctx, (*pgtest.Instance).Kill) }},
 	{"backends terminated", (*fleet).terminate},
@@ -283,7 +285,7 @@ func (f *fleet) callerStays(ctx context.Context) {
 		return
 	}
 	defer func() { _ = tx.Rollback(context.Background()) }()
-	const some = "SELECT cancel(id, 'caller', 'stays') FROM (SELECT id FROM run WHERE status IN ('pending', 'running') ORDER BY random() LIMIT 3) AS r"
+	const some = "SELECT cancel(id, 'caller', 'stays') FROM (SELECT id FROM run WHERE status IN ('pending', 'running') ORDER BY id DESC LIMIT 3) AS r"
 	_, err = tx.Exec(ctx, "SET LOCAL idle_in_transaction_session_timeout = 0")
 	if err == nil {
 		_, err = tx.Exec(ctx, some)

@@ -42,8 +42,9 @@ func TestRules(t *testing.T) {
 	})
 }
 
-// scenarios are those of the rules, each once.
-var scenarios = sync.OnceValue(func() (all []*scenario) {
+// scenarios are those of the rules, each once, and what random schedules have found.
+var scenarios = sync.OnceValue(func() []*scenario {
+	all := []*scenario{&silentCommit}
 	for _, r := range rules {
 		if !slices.Contains(all, r.scenario) {
 			all = append(all, r.scenario)

@@ -287,6 +287,15 @@ var replayed = scenario{"replayed", func(w *world) []history.Violation {
 	return nil
 }, patience}
 
+// silentCommit is a step whose transaction commits on a connection that falls silent.
+var silentCommit = scenario{"silent commit of a step", func(w *world) []history.Violation {
+	a := w.worker("a")
+	w.must("a has registered", func() bool { return w.count("SELECT count(*) FROM worker") == 1 })
+	a.proxy.Arm("commit", proxy.LoseReplySilently)
+	w.enqueue(1, task{Steps: 1}, plainly)
+	return nil
+}, patience}
+
 // open does something in a caller's transaction that stays open meanwhile and is rolled back.
 func (w *world) open(do func(pgx.Tx)) {
 	w.t.Helper()

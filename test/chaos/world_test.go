@@ -54,7 +54,8 @@ type world struct {
 	mu        sync.Mutex
 	processes []*process
 	faults    []history.Fault
-	breaks    func(*settings) // set before the first worker
+	limits    func(*spec.Pool) // of the whole episode; set before the first worker
+	breaks    func(*settings)  // set before the first worker
 	started   []int64
 	log       []string
 }
@@ -62,7 +63,7 @@ type world struct {
 // newWorld makes a database with the recorder in it. Mutations change the SQL functions before anything uses them.
 func newWorld(t *testing.T, s *server, mutations ...mutation) *world {
 	t.Helper()
-	w := &world{t: t, server: s, db: s.NewDB(t), dir: t.TempDir()}
+	w := &world{t: t, server: s, db: s.NewDB(t), dir: t.TempDir(), limits: func(*spec.Pool) {}}
 	conn, err := pgx.Connect(t.Context(), w.db.URI)
 	if err != nil {
 		t.Fatal(err)
@@ -117,10 +118,11 @@ INSERT INTO pool (name, tuning) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET tuning = excluded.tuning, tuning_generation = pool.tuning_generation + 1`
 
 // tuned is the pool of these tests: quick leases, changed by change.
-func tuned(change func(*spec.Pool)) spec.Pool {
+func (w *world) tuned(change func(*spec.Pool)) spec.Pool {
 	p := spec.DefaultPool()
 	p.Concurrency = 8
 	p.LeaseMillis, p.HeartbeatMillis, p.SweepMillis, p.PollMillis = lease.Milliseconds(), beats.Milliseconds(), sweeps.Milliseconds(), 200
+	w.limits(&p)
 	change(&p)
 	return p
 }
@@ -128,7 +130,7 @@ func tuned(change func(*spec.Pool)) spec.Pool {
 // tune writes the pool's row.
 func (w *world) tune(change func(*spec.Pool)) {
 	w.t.Helper()
-	doc, err := json.Marshal(tuned(change))
+	doc, err := json.Marshal(w.tuned(change))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -239,7 +241,7 @@ func (w *world) must(what string, holds func() bool) {
 
 // retune is tune for what may fail because of a fault.
 func (w *world) retune(ctx context.Context, change func(*spec.Pool)) {
-	doc, err := json.Marshal(tuned(change))
+	doc, err := json.Marshal(w.tuned(change))
 	if err == nil {
 		_, err = w.queue.Exec(ctx, writeTuning, poolName, string(doc))
 	}

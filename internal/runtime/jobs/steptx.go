@@ -36,10 +36,7 @@ func (s *stepRun) transaction(ctx context.Context, body func(tx pgx.Tx) (ending,
 	if err != nil {
 		return memo{}, err
 	}
-	m, err := s.write(ctx, tx, e, true)
-	if err == nil {
-		err = tx.Commit(ctx)
-	}
+	m, err := s.commit(ctx, tx, e)
 	if err == nil {
 		return m, nil
 	}
@@ -48,6 +45,18 @@ func (s *stepRun) transaction(ctx context.Context, body func(tx pgx.Tx) (ending,
 	}
 	rollback(ctx, tx)
 	return s.find(ctx, err)
+}
+
+// commit writes the memo and commits, within the time that one statement about a memo has: on a connection that fell
+// silent the handler would wait for ever, under a lease that its process renews.
+func (s *stepRun) commit(ctx context.Context, tx pgx.Tx, e ending) (memo, error) {
+	short, end := context.WithTimeout(ctx, memoTimeout)
+	defer end()
+	m, err := s.write(short, tx, e, true)
+	if err != nil {
+		return m, err
+	}
+	return m, tx.Commit(short)
 }
 
 // find asks what a transaction that failed with cause has stored.

@@ -92,6 +92,18 @@ var breaches = []struct {
 		h.claim("a", 1, 2, 1)
 		h.write("a", "lane_hold", "2", nil)
 	}},
+	{"a pool has a run in flight too many", history.PoolLimit, func(h *tape) {
+		h.e.MaxRunning = 1
+		for id := range int64(2) {
+			h.start(2+id, nil)
+			h.claim("a", 1, 2+id, 1)
+		}
+	}},
+	{"a lane that rejects has a live run too many", history.Admission, func(h *tape) {
+		for id := range int64(2) {
+			h.start(2+id, object{"lane": 7, "lane_limit": 1, "collision": "reject"})
+		}
+	}},
 	{"an ended run is written again", history.EndedStays, func(h *tape) { h.run("a", 1, object{"status": "failed"}) }},
 	{"an ended run is written again without another status", history.EndedStays, func(h *tape) { h.run("a", 1, object{"output": object{}}) }},
 	{"an ended run comes back without a replay", history.EndedStays, func(h *tape) {

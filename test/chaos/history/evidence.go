@@ -24,6 +24,8 @@ type Evidence struct {
 	// Bound is how long after the end of a lease its runs may still stand under it: the sweep's period, the transaction
 	// timeout of S10 and what a busy machine adds.
 	Bound time.Duration
+	// MaxRunning is how many runs the pool may have in flight; 0 is no limit.
+	MaxRunning int
 	// Warmup is how long a process may take after a fault until it looks after others again.
 	Warmup time.Duration
 }

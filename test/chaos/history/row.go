@@ -29,6 +29,7 @@ type row struct {
 	LaneLimit   int64     `json:"lane_limit"`
 	Worker      int64     `json:"worker"`
 	Token       int64     `json:"token"`
+	Collision   string    `json:"collision"`
 	Replay      int64     `json:"replay"`
 	Name        string    `json:"name"`
 	IDs         []int64   `json:"ids"`

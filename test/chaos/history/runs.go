@@ -153,7 +153,11 @@ func (c *checker) commit(ch Change) {
 			c.onePlace(ch, id, r)
 			c.effectFits(ch, id, r)
 			c.holdFits(ch, r)
+			c.admitted(ch, r)
 		}
+	}
+	if len(c.touched) > 0 {
+		c.poolFits(ch)
 	}
 	for _, w := range c.leaving {
 		c.departed(ch, w)
@@ -220,6 +224,38 @@ func (c *checker) holdFits(ch Change, r *run) {
 	}
 	if limit := c.lanes[r.row.Lane]; n > limit {
 		c.blame(LaneLimit, r.row.ID, ch.At, "its lane has %d holds, the limit is %d", n, limit)
+	}
+}
+
+// admitted wants no more live runs in a lane whose starts reject than it allows.
+func (c *checker) admitted(ch Change, r *run) {
+	if r.row == nil || r.row.Lane == 0 || r.row.Collision != "reject" || r.row.ended() {
+		return
+	}
+	var live int64
+	for _, other := range c.runs {
+		if other.row != nil && other.row.Lane == r.row.Lane && !other.row.ended() {
+			live++
+		}
+	}
+	if live > r.row.LaneLimit {
+		c.blame(Admission, r.row.ID, ch.At, "its lane has %d live runs, the limit is %d", live, r.row.LaneLimit)
+	}
+}
+
+// poolFits wants no more runs in flight than the pool allows.
+func (c *checker) poolFits(ch Change) {
+	if c.MaxRunning == 0 {
+		return
+	}
+	n := 0
+	for _, r := range c.runs {
+		if r.row != nil && r.row.Status == running {
+			n++
+		}
+	}
+	if n > c.MaxRunning {
+		c.blame(PoolLimit, 0, ch.At, "%d runs are in flight, the limit is %d", n, c.MaxRunning)
 	}
 }
 

@@ -17,6 +17,8 @@ const (
 	SettledOnce     Invariant = "no run is settled by two claims"
 	EffectOnce      Invariant = "an effect is there once, if and only if its claim held"
 	LaneLimit       Invariant = "a lane never has more claims than its limit"
+	PoolLimit       Invariant = "a pool never has more runs in flight than its limit"
+	Admission       Invariant = "a lane that rejects never has more live runs than its limit"
 	EndedStays      Invariant = "ended runs never change"
 	EveryRunEnds    Invariant = "every run ends"
 	OnePlace        Invariant = "a pending run has exactly one side row"
