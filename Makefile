@@ -36,6 +36,18 @@ test-postgres: ## The data plane's tests on PostgreSQL 14, and on 18 under the r
 	echo 'PostgreSQL 18, with the race detector'
 	PG_BINDIR=$$(SYNCLINE_CACHE= hack/postgres-version.sh 18) $(MAKE) --no-print-directory race COUNT=-count=1
 
+.PHONY: model
+model: ## Search the model of the claim protocol, and hold its switched-off rules against what they must break
+	@hack/model.sh quick
+
+.PHONY: chaos
+chaos: postgres ## Random faults for real workers and servers, judged by their history (SEEDS=40, SEEDS=7..7)
+	@hack/chaos.sh
+
+.PHONY: bench
+bench: postgres ## Measure beside River, graphile-worker and pg-boss (long; NAME="throughput ..." picks cases)
+	@bench/run.sh $(NAME)
+
 .PHONY: e2e
 e2e: postgres ## The demo's checks on a real node, as a test suite (root)
 	@hack/e2e.sh
