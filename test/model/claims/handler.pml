@@ -53,6 +53,9 @@ static int can_begin_step(int s) { return may_begin(s) && steps < STEPS && !memo
 static void do_begin_step(int s) { steps++; slot_transaction[s] = STEP; }
 static int can_begin_spawn(int s) {
 #ifdef TREE
+#ifdef ACYCLIC      /* for the liveness check: no spawn is tried again and again */
+  if (request[PARENT] || !current(PARENT, slot_worker[s], slot_token[s])) return 0;
+#endif
   return may_begin(s) && slot_run[s] == PARENT && run_status[CHILD] == UNBORN;
 #endif
   return 0;
@@ -131,7 +134,12 @@ static void do_commit_work(int s) {
   if (work == COMPLETE) slot_completed[s] = 1;
   commit_work(work, slot_run[s], slot_worker[s], slot_token[s]);
 }
-static int can_roll_back_work(int s) { return fenced(s); }
+static int can_roll_back_work(int s) {
+#ifdef ACYCLIC
+  if (slot_transaction[s] == SPAWN+1) return 0;
+#endif
+  return fenced(s);
+}
 static void do_roll_back_work(int s) { release_run(s); slot_transaction[s] = 0; }
 
 /* The commit was sent and the connection broke. The handler knows nothing; the transaction lives on, for a bounded time

@@ -101,6 +101,9 @@ static void check_tokens(void) {
 static void check_tree(void) {
 #ifdef TREE
   if (ended(PARENT) && run_status[PARENT] != COMPLETED && lives(CHILD) && !request[CHILD] && !run_replays[CHILD]) fail(ORPHAN_CHILD);
+#ifdef CLOSE_CANCEL
+  if (ended(PARENT) && run_status[PARENT] != COMPLETED && lives(CHILD) && !run_replays[CHILD]) fail(CLOSED_EARLY);
+#endif
 #endif
 }
 

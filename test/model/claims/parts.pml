@@ -59,9 +59,6 @@ static void wake_waiting(int r) {
   run_place[r] &= ~WAITING;
   run_closing[r] = 0;
   if (!status) { run_place[r] |= READY; return; }
-#ifdef TREE
-  if (r == PARENT && lives(CHILD)) fail(CLOSED_EARLY);
-#endif
   end_run(r, status);
 }
 
@@ -72,7 +69,6 @@ static int endable(int r) { return run_status[r] == PENDING && request[r] && !si
 #endif
   ; }
 static void end_pending(int r) {
-  if (run_closing[r] && lives(CHILD)) fail(CLOSED_EARLY);
   run_place[r] = run_closing[r] = 0;
 #ifndef S8_CANCEL_KEEPS_HOLD
   if (hold[r] && !hold_worker[r]) delete_hold(r);
@@ -88,7 +84,7 @@ static void end_run(int r, int status) {
 #ifndef CLOSE_POLICY_FORGOTTEN
     request[CHILD] = 1;
 #endif
-#ifdef CLOSE_CANCEL
+#if defined(CLOSE_CANCEL) && !defined(CLOSES_AT_ONCE)
     run_status[r] = PENDING;
     run_place[r] = WAITING;
     run_closing[r] = status;
