@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -74,8 +75,14 @@ func Run(ctx context.Context, o Options) (err error) {
 	return o.work(ctx, ready, registry)
 }
 
+// ballast is memory that is never touched, and so never taken from the machine, but counts for the garbage collector: with
+// a heap of a few megabytes it would collect every few thousand runs. It lets a worker have as much garbage, not more.
+const ballast = 32 << 20
+
 // work runs the worker on its two pools of connections.
 func (o Options) work(ctx context.Context, ready *readiness, registry *prometheus.Registry) error {
+	held := make([]byte, ballast)
+	defer runtime.KeepAlive(held)
 	queue, err := o.connect(ctx, queueConns)
 	if err != nil {
 		return err
