@@ -87,21 +87,6 @@ BEGIN
   RETURN v_kind;
 END $$;
 
--- Yes or no among options; NULL when it is not given.
-CREATE OR REPLACE FUNCTION start_flag(p_name text, p_value jsonb) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE
-SET search_path FROM CURRENT
-AS $$
-BEGIN
-  IF p_value IS NULL OR p_value = 'null' THEN
-    RETURN NULL;
-  END IF;
-  IF jsonb_typeof(p_value) <> 'boolean' THEN
-    RAISE EXCEPTION 'option "%" is %, want true or false', p_name, left(p_value::text, 100) USING ERRCODE = 'invalid_parameter_value';
-  END IF;
-  RETURN p_value::boolean;
-END $$;
-
 -- Cancels the next live runs of a scope, at most max_runs of them in the order of their ids after the one given, with their
 -- descendants: the pending ones end, the others get a request. It waits for nobody: a pending run that somebody else has
 -- locked gets a request too. next is what to give as after to go on; NULL when that was all. Options:

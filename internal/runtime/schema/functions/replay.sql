@@ -92,7 +92,8 @@ DECLARE
 BEGIN
   INSERT INTO attempt (run, number, replay, worker, pod, outcome, output, error_code, error, started_at, finished_at)
   SELECT p.id, CASE WHEN v_claimed THEN p.claim_token ELSE -1 - p.replays END, p.replays, coalesce(p.claimed_by, 0),
-         coalesce((SELECT w.pod FROM worker w WHERE w.id = p.claimed_by), ''), p.status, p.output, p.error_code, p.error, coalesce(p.claimed_at, p.finished_at), p.finished_at
+         coalesce((SELECT w.pod FROM worker w WHERE w.id = p.claimed_by), ''), p.status, p.output, p.error_code, p.error,
+         coalesce(p.claimed_at, p.finished_at), p.finished_at
   WHERE NOT EXISTS (SELECT FROM attempt a WHERE a.run = p.id AND a.number = p.claim_token AND a.outcome = p.status)
   ON CONFLICT DO NOTHING;
   IF p_mode = 'last_step' THEN
