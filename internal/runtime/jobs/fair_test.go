@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -184,7 +185,7 @@ func TestLanesOfAFairPoolAreTakenByTurns(t *testing.T) {
 	q.fair()
 	inc := q.register()
 	for i := range 300 {
-		q.start(jobs.StartParams{Tenant: "many", Lane: fmt.Sprint(i)})
+		q.start(jobs.StartParams{Tenant: "many", Lane: strconv.Itoa(i)})
 	}
 	q.starts(3, jobs.StartParams{Tenant: "many"})
 	q.start(jobs.StartParams{Tenant: "few", Lane: "0"})

@@ -18,14 +18,6 @@ func (q *queue) keep(completed, failed int64) {
 	})
 }
 
-// age makes runs older, as if hours had passed since.
-func (q *queue) age(hours int, runs ...int64) {
-	q.t.Helper()
-	q.exec(`
-UPDATE run SET created_at = created_at - $1 * interval '1 hour', finished_at = finished_at - $1 * interval '1 hour'
-WHERE id = ANY ($2)`, hours, runs)
-}
-
 func (q *queue) retire() int64 {
 	q.t.Helper()
 	n, err := jobs.Retire(q.t.Context(), q.db)

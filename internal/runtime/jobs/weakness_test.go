@@ -101,8 +101,12 @@ func TestTwoBuildsInTurnRewriteNoDefinitionW58(t *testing.T) {
 			t.Fatalf("definitions are %q after a restart of the other build, want %q", now, before)
 		}
 	}
-	if r, err := jobs.Start(t.Context(), q.db, jobs.StartParams{Type: jobType}); err != nil || one[string](q, `SELECT pool FROM run WHERE id = $1`, r.RunID) != pool {
-		t.Errorf("a start without a pool goes elsewhere than to the first (%v)", err)
+	r, err := jobs.Start(t.Context(), q.db, jobs.StartParams{Type: jobType})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := one[string](q, `SELECT pool FROM run WHERE id = $1`, r.RunID); got != pool {
+		t.Errorf("a start without a pool goes to %q, want the pool that registered the type first", got)
 	}
 }
 
@@ -128,7 +132,7 @@ func TestARunThatIsNotDueWakesNobodyW47(t *testing.T) {
 	q.wantNotifications(conn, "a start for later")
 }
 
-// W53: a notification that fails fails the call that sends it: its caller must know that the transaction is lost.
+// W53: when a notification cannot be sent, the call that sends it fails: its caller must know that the transaction is lost.
 func TestAFailedNotificationFailsItsCallW53(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

@@ -106,7 +106,7 @@ func TestAStartRateIsKeptUpWith(t *testing.T) {
 	q := newFakeQueue(t, 200)
 	q.tuning.PollMillis = 60_000
 	tokens, filled := 1.0, time.Time{}
-	q.limit = func(slots int) (int, time.Duration) {
+	q.limit = func(int) (int, time.Duration) {
 		if filled.IsZero() {
 			filled = time.Now()
 		}
