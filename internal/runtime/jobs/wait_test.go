@@ -511,6 +511,25 @@ func TestWhatMissedEachOtherIsSeenAfterTheCommit(t *testing.T) {
 	}
 }
 
+// The second look is for what was missed: usually the end of a child and the wake of its parent commit together.
+func TestTheEndOfAChildWakesItsParentInOneCommit(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc, parent := q.register(), q.start(jobs.StartParams{})
+	c := q.claimOne(inc)
+	q.child(c)
+	_, err := jobs.Await(t.Context(), c, "it")
+	q.park(inc, c, err)
+	kid := q.claimOne(inc)
+	cfg, seen := q.db.Config(), ""
+	cfg.ConnConfig.Tracer = &interrupt{text: "look_again", do: func() { seen = q.place(parent) }}
+	q.reconnect(cfg)
+	q.settle(inc, completed(kid))
+	if seen != "ready" {
+		t.Errorf("before the second look the parent stands in %q, want ready", seen)
+	}
+}
+
 // A run with hundreds of waits has hundreds of steps and one place.
 func TestAParkedRunIsTheSameRunEveryTime(t *testing.T) {
 	t.Parallel()
