@@ -26,15 +26,15 @@ func (b *bench) snapshot(ctx context.Context, name string) error {
 	held := func(ctx context.Context, db *database) (func(), error) { return holdSnapshot(ctx, db) }
 	loads := b.pick([]load{
 		{sys: synclineSystem{}, jobs: n, concurrency: 1000},
-		{sys: named{synclineSystem{}, "syncline, snapshot held"}, jobs: n, concurrency: 1000, before: held, profile: b.profileFile("snapshot")},
+		{sys: named{synclineSystem{}, "syncline+snapshot"}, jobs: n, concurrency: 1000, before: held, profile: b.profileFile("snapshot")},
 		{sys: riverSystem{}, jobs: n, concurrency: 1000},
-		{sys: named{riverSystem{}, "river, snapshot held"}, jobs: n, concurrency: 1000, before: held},
+		{sys: named{riverSystem{}, "river+snapshot"}, jobs: n, concurrency: 1000, before: held},
 	})
 	if err := alternate(ctx, b.server, b.report, name, b.rounds, loads); err != nil {
 		return err
 	}
 	b.report.table(os.Stderr, name, "syncline")
-	b.report.atLeast(name, "with a foreign snapshot held, of the undisturbed rate", b.report.ratio(name, "syncline, snapshot held", "syncline"), 0.7)
+	b.report.atLeast(name, "with a foreign snapshot held, of the undisturbed rate", b.report.ratio(name, "syncline+snapshot", "syncline"), 0.7)
 	return nil
 }
 
@@ -75,14 +75,14 @@ INSERT INTO syncline.scheduled (id, pool, job_type, run_at, priority) SELECT id,
 	}
 	loads := []load{
 		{sys: synclineSystem{}, jobs: n, concurrency: 1000},
-		{sys: named{synclineSystem{}, "syncline, 200k not due"}, jobs: n, concurrency: 1000, before: delayed},
+		{sys: named{synclineSystem{}, "syncline+later"}, jobs: n, concurrency: 1000, before: delayed},
 	}
 	if err := alternate(ctx, b.server, b.report, name, b.rounds, loads); err != nil {
 		return err
 	}
 	b.report.table(os.Stderr, name, "syncline")
 	b.report.atLeast(name, "with 200 000 of higher priority that are not due, of the rate without",
-		b.report.ratio(name, "syncline, 200k not due", "syncline"), 0.9)
+		b.report.ratio(name, "syncline+later", "syncline"), 0.9)
 	return nil
 }
 
