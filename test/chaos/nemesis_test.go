@@ -152,7 +152,9 @@ func (f *fleet) silence(ctx context.Context) {
 
 // replies arms faults of single statements: replies lost, loud or silent, and requests and replies that come late.
 func (f *fleet) replies(ctx context.Context) {
-	statements := []string{"FROM claim(", "FROM settle(", "UPDATE worker w", "FROM reconcile(", "commit", "complete(", "FROM sweep("}
+	statements := []string{
+		"FROM claim(", "FROM settle(", "UPDATE worker w", "FROM reconcile(", "commit", "complete(", "FROM sweep(", "FROM step_end(", "FROM wait_for(", "FROM spawn(",
+	}
 	p := f.any()
 	f.world.during(p.name, "replies", false, func() {
 		for range 1 + f.rnd.IntN(4) {

@@ -175,7 +175,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND ap
 func (x *strained) storm(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := x.server.admin(context.Background(), func(c *pgx.Conn) error {
-			_, err := c.Exec(context.Background(), terminateWorkers, x.world.db.Name)
+			_, err := c.Exec(context.Background(), terminateWorkers, x.db.Name)
 			return err
 		})
 		if err != nil {
