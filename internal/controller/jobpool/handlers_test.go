@@ -42,7 +42,10 @@ func signingOf(name string, data map[string]string) *corev1.Secret {
 
 // One handler that lacks its secret must not stop the others, and the condition names what it lacks.
 func TestHandlerWithoutItsSecretIsLeftOut(t *testing.T) {
-	good := signingOf("good", map[string]string{"k": signingSecret + "\n", "two": signingSecret + "\n" + signingSecret, "short": "whsec_c2hvcnQ=", "five": strings.Repeat(signingSecret+" ", 5)})
+	good := signingOf("good", map[string]string{
+		"k": signingSecret + "\n", "two": signingSecret + "\n" + signingSecret,
+		"short": "whsec_c2hvcnQ=", "five": strings.Repeat(signingSecret+" ", 5),
+	})
 	ref := func(name, key string) v1alpha1.SigningSecretRef {
 		return v1alpha1.SigningSecretRef{Name: name, Key: key}
 	}
@@ -60,7 +63,8 @@ func TestHandlerWithoutItsSecretIsLeftOut(t *testing.T) {
 	} {
 		s, list, _ := readFrom(t, []v1alpha1.SigningSecretRef{ref("good", "k"), test.second}, good)
 		if s.handlers.Reason != test.reason || len(list) != test.served || len(s.tuning.Handlers) != test.served || s.tuning.Handlers[0].Type != "a" {
-			t.Errorf("%s: %s with %d secrets and %d handlers served, want %s and %d", name, s.handlers.Reason, len(list), len(s.tuning.Handlers), test.reason, test.served)
+			t.Errorf("%s: %s with %d secrets and %d handlers served, want %s and %d",
+				name, s.handlers.Reason, len(list), len(s.tuning.Handlers), test.reason, test.served)
 		}
 		for _, part := range test.says {
 			if !strings.Contains(s.handlers.Message, part) {

@@ -98,7 +98,7 @@ func TestOwnTypesStayWhateverThePoolDeclares(t *testing.T) {
 	declare("test")(&q.tuning)
 	never := func(context.Context, *jobs.Claim) (json.RawMessage, error) {
 		t.Error("the pool's handler was called for a type of the process itself")
-		return json.RawMessage(`"never"`), nil
+		return json.RawMessage(`"never"`), errCut
 	}
 	inBubble(t, q, succeed, func(b *bubble) {
 		b.at(time.Second)
