@@ -8,10 +8,11 @@ import (
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
 
-// limit declares the test's pool with limits.
+// limit declares the test's pool with limits, and with a lease that a slow machine does not outlast.
 func (q *queue) limit(change func(*spec.Pool)) {
 	q.t.Helper()
 	tuning := spec.DefaultPool()
+	tuning.LeaseMillis = 3_600_000
 	change(&tuning)
 	q.declare(pool, tuning)
 }
