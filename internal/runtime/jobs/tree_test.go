@@ -185,6 +185,12 @@ func TestACancelWithoutCascadeIsOfOneRun(t *testing.T) {
 	tr.settle(tr.inc, retried(tr.claims["a"], false))
 	alone(tr, "a", jobs.CancelDone)
 	tr.want("root running", "a cancelled", "b scheduled")
+
+	tr = newTree(t, "a*<root abandon")
+	alone(tr, "root", jobs.CancelAsked)
+	tr.want("root running")
+	tr.cancel("root", jobs.CancelAsked)
+	tr.want("root asked", "a scheduled")
 }
 
 func TestAParentEndsAfterItsChildrenOfThePolicyCancelW27(t *testing.T) {
