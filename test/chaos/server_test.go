@@ -21,10 +21,11 @@ type server struct {
 }
 
 // maxConnections of the servers: few, so that the spare ones are soon taken.
-const maxConnections = 80
+const maxConnections = 120
 
-// newServer starts a server whose wall clock is wrong by skew and ends it with the test.
-func newServer(t *testing.T, skew time.Duration) *server {
+// newServer starts a server whose wall clock is wrong by skew and ends it with the test. The last one of equal settings
+// is in force.
+func newServer(t *testing.T, skew time.Duration, settings ...string) *server {
 	t.Helper()
 	h, err := newHost(skew)
 	if err != nil {
@@ -32,8 +33,8 @@ func newServer(t *testing.T, skew time.Duration) *server {
 	}
 	s := &server{host: h}
 	err = h.during(func() (err error) {
-		s.Instance, err = pgtest.New(context.Background(), "track_commit_timestamp=on",
-			fmt.Sprintf("max_connections=%d", maxConnections), "max_locks_per_transaction=128", "deadlock_timeout=200ms")
+		s.Instance, err = pgtest.New(context.Background(), append([]string{"track_commit_timestamp=on",
+			fmt.Sprintf("max_connections=%d", maxConnections), "max_locks_per_transaction=128", "deadlock_timeout=200ms"}, settings...)...)
 		return err
 	})
 	if err != nil {
