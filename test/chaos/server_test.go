@@ -32,9 +32,9 @@ func newServer(t *testing.T, skew time.Duration, settings ...string) *server {
 		t.Fatal(err)
 	}
 	s := &server{host: h}
+	all := []string{"track_commit_timestamp=on", "max_locks_per_transaction=128", "deadlock_timeout=200ms", fmt.Sprintf("max_connections=%d", maxConnections)}
 	err = h.during(func() (err error) {
-		s.Instance, err = pgtest.New(context.Background(), append([]string{"track_commit_timestamp=on",
-			fmt.Sprintf("max_connections=%d", maxConnections), "max_locks_per_transaction=128", "deadlock_timeout=200ms"}, settings...)...)
+		s.Instance, err = pgtest.New(context.Background(), append(all, settings...)...)
 		return err
 	})
 	if err != nil {
