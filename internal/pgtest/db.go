@@ -73,8 +73,13 @@ func NewDB(t testing.TB) *DB {
 // NewDB makes an empty database on this server and drops it with the test.
 func (in *Instance) NewDB(t testing.TB) *DB {
 	t.Helper()
+	return in.newDB(t, "")
+}
+
+func (in *Instance) newDB(t testing.TB, like string) *DB {
+	t.Helper()
 	ctx := context.Background()
-	db, err := in.CreateDatabase(ctx)
+	db, err := in.create(ctx, like)
 	if err != nil {
 		t.Fatalf("create test database: %v", err)
 	}
@@ -86,19 +91,40 @@ func (in *Instance) NewDB(t testing.TB) *DB {
 	return db
 }
 
+// NewDBLike makes a database on the shared server as prepare leaves one, and drops it with the test. prepare is called once
+// a test binary, with the URI of a database that is then copied; it must leave no connection open.
+func NewDBLike(t testing.TB, prepare func(ctx context.Context, uri string) error) *DB {
+	t.Helper()
+	in := Server(t)
+	original.Do(func() { originalErr = in.makeTemplate(context.Background(), prepare) })
+	if originalErr != nil {
+		t.Fatalf("prepare the database that tests copy: %v", originalErr)
+	}
+	return in.newDB(t, " TEMPLATE "+template)
+}
+
+// template is the database that NewDBLike copies.
+const template = "original"
+
+var (
+	original    sync.Once
+	originalErr error
+)
+
+func (in *Instance) makeTemplate(ctx context.Context, prepare func(ctx context.Context, uri string) error) error {
+	if err := in.createDatabase(ctx, template, ""); err != nil {
+		return err
+	}
+	return prepare(ctx, in.URI(Role, template))
+}
+
 // CreateDatabase makes an empty database owned by Role, for suites that have no testing.TB at hand.
-func (in *Instance) CreateDatabase(ctx context.Context) (*DB, error) {
-	admin, err := pgx.Connect(ctx, in.URI("postgres", "postgres"))
-	if err != nil {
-		return nil, fmt.Errorf("connect as superuser: %w", err)
-	}
-	defer func() { _ = admin.Close(ctx) }()
+func (in *Instance) CreateDatabase(ctx context.Context) (*DB, error) { return in.create(ctx, "") }
+
+func (in *Instance) create(ctx context.Context, like string) (*DB, error) {
 	name := "t" + strconv.FormatInt(databases.Add(1), 10)
-	if _, err := admin.Exec(ctx, ensureRole); err != nil {
-		return nil, fmt.Errorf("create role %q: %w", Role, err)
-	}
-	if _, err := admin.Exec(ctx, "CREATE DATABASE "+name+" OWNER "+Role); err != nil {
-		return nil, fmt.Errorf("create database %q: %w", name, err)
+	if err := in.createDatabase(ctx, name, like); err != nil {
+		return nil, err
 	}
 	uri := in.URI(Role, name)
 	pool, err := pgxpool.New(ctx, uri)
@@ -106,6 +132,21 @@ func (in *Instance) CreateDatabase(ctx context.Context) (*DB, error) {
 		return nil, fmt.Errorf("open pool: %w", err)
 	}
 	return &DB{Name: name, URI: uri, Pool: pool, server: in}, nil
+}
+
+func (in *Instance) createDatabase(ctx context.Context, name, like string) error {
+	admin, err := pgx.Connect(ctx, in.URI("postgres", "postgres"))
+	if err != nil {
+		return fmt.Errorf("connect as superuser: %w", err)
+	}
+	defer func() { _ = admin.Close(ctx) }()
+	if _, err := admin.Exec(ctx, ensureRole); err != nil {
+		return fmt.Errorf("create role %q: %w", Role, err)
+	}
+	if _, err := admin.Exec(ctx, "CREATE DATABASE "+name+" OWNER "+Role+like); err != nil {
+		return fmt.Errorf("create database %q: %w", name, err)
+	}
+	return nil
 }
 
 // ensureRole makes the role once; two databases made at the same time may both try.

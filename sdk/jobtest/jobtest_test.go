@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/syncline-dev/syncline/internal/pgtest"
+	"github.com/syncline-dev/syncline/internal/runtime/schema/schematest"
 	"github.com/syncline-dev/syncline/sdk/job"
 	"github.com/syncline-dev/syncline/sdk/jobtest"
 )
@@ -35,7 +36,7 @@ func greet(_ context.Context, r *job.Run, in person) (greeting, error) {
 
 func TestTypedHandlersGiveTypedOutputs(t *testing.T) {
 	t.Parallel()
-	b := jobtest.New(t, pgtest.NewDB(t).URI, job.Handle("greet", greet))
+	b := jobtest.New(t, schematest.NewDB(t).URI, job.Handle("greet", greet))
 	got, err := jobtest.Output[greeting](b.Do("greet", person{Name: "Ann"}))
 	if err != nil || got.Text != "hello Ann, attempt 1" {
 		t.Errorf("the output is %+v, %v", got, err)
@@ -53,7 +54,7 @@ func TestTypedHandlersGiveTypedOutputs(t *testing.T) {
 // The steps of a run that fails and is retried are executed once, and give the same result each time.
 func TestStepsAreExecutedOnce(t *testing.T) {
 	t.Parallel()
-	db := pgtest.NewDB(t)
+	db := schematest.NewDB(t)
 	if _, err := db.Pool.Exec(t.Context(), "CREATE TABLE effect (run bigint, at timestamptz)"); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func TestStepsAreExecutedOnce(t *testing.T) {
 // A handler completes its run in its own transaction, on a connection of its own with a search path of its own.
 func TestCompleteCommitsTheHandlersWritesWithTheRun(t *testing.T) {
 	t.Parallel()
-	db := pgtest.NewDB(t)
+	db := schematest.NewDB(t)
 	if _, err := db.Pool.Exec(t.Context(), "CREATE TABLE effect (run bigint)"); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func TestCompleteCommitsTheHandlersWritesWithTheRun(t *testing.T) {
 // A run waits for a signal, spawns children and waits for them, without a slot.
 func TestRunsWaitForSignalsAndChildren(t *testing.T) {
 	t.Parallel()
-	b := jobtest.New(t, pgtest.NewDB(t).URI,
+	b := jobtest.New(t, schematest.NewDB(t).URI,
 		job.Handle("parent", func(ctx context.Context, r *job.Run, _ struct{}) (int, error) {
 			who, err := job.WaitSignal[person](ctx, r, "go", 0)
 			if err != nil {
@@ -169,7 +170,7 @@ func TestCancelReachesTheHandlerWithItsReasonW19(t *testing.T) {
 	t.Parallel()
 	var by, reason atomic.Value
 	started := make(chan int64, 1)
-	b := jobtest.New(t, pgtest.NewDB(t).URI, job.Handle("long", func(ctx context.Context, r *job.Run, _ struct{}) (any, error) {
+	b := jobtest.New(t, schematest.NewDB(t).URI, job.Handle("long", func(ctx context.Context, r *job.Run, _ struct{}) (any, error) {
 		started <- r.ID
 		<-ctx.Done()
 		who, why, _ := job.CancelledBy(ctx)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/syncline-dev/syncline/internal/pgtest"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
+	"github.com/syncline-dev/syncline/internal/runtime/schema/schematest"
 	"github.com/syncline-dev/syncline/internal/runtime/sealing"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
@@ -67,17 +68,10 @@ func (o *output) String() string {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db := pgtest.NewDB(t)
-	conn, err := pgx.Connect(t.Context(), db.URI)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := schema.Migrate(t.Context(), conn, "syncline"); err != nil {
-		t.Fatal(err)
-	}
+	db := schematest.NewDB(t)
 	w := &world{t: t, log: &output{}}
 	uri := func() (string, error) { return db.URI, nil }
+	var err error
 	if w.db, err = schema.Connect(t.Context(), uri, "syncline", 8); err != nil {
 		t.Fatal(err)
 	}

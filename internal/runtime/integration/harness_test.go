@@ -14,6 +14,7 @@ import (
 	"github.com/syncline-dev/syncline/internal/runtime/events"
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
+	"github.com/syncline-dev/syncline/internal/runtime/schema/schematest"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
 
@@ -65,20 +66,9 @@ func connectionSpec(auth spec.AuthKind) spec.Connection {
 
 func newWorld(t testing.TB, edit ...func(*spec.Subscription)) *world {
 	t.Helper()
-	w := &world{t: t, db: pgtest.NewDB(t), sub: ticketSpec(), source: &script{}}
+	w := &world{t: t, db: schematest.NewDB(t), sub: ticketSpec(), source: &script{}}
 	for _, e := range edit {
 		e(&w.sub)
-	}
-	ctx := t.Context()
-	conn, err := pgx.Connect(ctx, w.db.URI)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := schema.Migrate(ctx, conn, schemaName); err != nil {
-		t.Fatalf("migrate: %v", err)
-	}
-	if err := conn.Close(ctx); err != nil {
-		t.Fatal(err)
 	}
 	w.pool = w.connect()
 	w.store = jobs.NewStore(w.pool)

@@ -14,6 +14,7 @@ import (
 	"github.com/syncline-dev/syncline/internal/pgtest"
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
+	"github.com/syncline-dev/syncline/internal/runtime/schema/schematest"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
 
@@ -36,16 +37,9 @@ type queue struct {
 
 func newQueue(t testing.TB) *queue {
 	t.Helper()
-	db := pgtest.NewDB(t)
-	conn, err := pgx.Connect(t.Context(), db.URI)
-	if err != nil {
-		t.Fatalf("connect: %v", err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := schema.Migrate(t.Context(), conn, "syncline"); err != nil {
-		t.Fatalf("migrate: %v", err)
-	}
+	db := schematest.NewDB(t)
 	q := &queue{t: t, uri: db.URI, raw: db}
+	var err error
 	q.db, err = schema.Connect(t.Context(), q.address, "syncline", 20)
 	if err != nil {
 		t.Fatalf("connect the pool: %v", err)

@@ -1,12 +1,10 @@
 package reads_test
 
 import (
-	"context"
 	"encoding/json"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
@@ -14,6 +12,7 @@ import (
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/reads"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
+	"github.com/syncline-dev/syncline/internal/runtime/schema/schematest"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
 
@@ -29,16 +28,9 @@ type queue struct {
 
 func newQueue(t *testing.T) *queue {
 	t.Helper()
-	db := pgtest.NewDB(t)
-	conn, err := pgx.Connect(t.Context(), db.URI)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := schema.Migrate(t.Context(), conn, "syncline"); err != nil {
-		t.Fatal(err)
-	}
+	db := schematest.NewDB(t)
 	q := &queue{t: t}
+	var err error
 	q.db, err = schema.Connect(t.Context(), func() (string, error) { return db.URI, nil }, "syncline", 5)
 	if err != nil {
 		t.Fatal(err)

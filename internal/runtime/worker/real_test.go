@@ -17,9 +17,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/syncline-dev/syncline/internal/pgtest"
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
+	"github.com/syncline-dev/syncline/internal/runtime/schema/schematest"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
 )
@@ -36,17 +36,10 @@ type bench struct {
 
 func onPostgreSQL(t *testing.T) *bench {
 	t.Helper()
-	db := pgtest.NewDB(t)
-	conn, err := pgx.Connect(t.Context(), db.URI)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := schema.Migrate(t.Context(), conn, "syncline"); err != nil {
-		t.Fatal(err)
-	}
+	db := schematest.NewDB(t)
 	r := &bench{t: t, tuning: spec.DefaultPool(), types: map[string]Registration{}}
 	address := func() (string, error) { return db.URI, nil }
+	var err error
 	if r.db, err = schema.Connect(context.Background(), address, "syncline", 10); err != nil {
 		t.Fatal(err)
 	}

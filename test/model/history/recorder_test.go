@@ -1,7 +1,6 @@
 package history_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"github.com/syncline-dev/syncline/internal/pgtest"
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
+	"github.com/syncline-dev/syncline/internal/runtime/schema/schematest"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 	"github.com/syncline-dev/syncline/test/model/history"
 )
@@ -29,15 +29,7 @@ type recorded struct {
 
 func record(t *testing.T) *recorded {
 	t.Helper()
-	server := pgtest.NewDB(t)
-	conn, err := pgx.Connect(t.Context(), server.URI)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	if err := schema.Migrate(t.Context(), conn, "syncline"); err != nil {
-		t.Fatal(err)
-	}
+	server := schematest.NewDB(t)
 	db, err := schema.Connect(t.Context(), func() (string, error) { return server.URI, nil }, "syncline", 4)
 	if err != nil {
 		t.Fatal(err)
