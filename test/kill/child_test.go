@@ -120,6 +120,7 @@ func (h *handler) work(ctx context.Context, c *jobs.Claim, t task) error {
 			return err
 		}
 	}
+	h.connected(ctx)
 	if !t.Complete {
 		return h.effect(ctx, h.db, c)
 	}
@@ -143,6 +144,20 @@ func (h *handler) work(ctx context.Context, c *jobs.Claim, t task) error {
 		return nil
 	}
 	return err
+}
+
+// connected has the pool find out which of its idle connections have died: one says so only at its next use, and a handler
+// that fails over that is retried as it should be, but is not what these tests are about.
+func (h *handler) connected(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for h.db.Ping(ctx) != nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // errForgotten rolls a transaction back of which the worker hears nothing.
