@@ -55,6 +55,7 @@ e2e: postgres ## The demo's checks on a real node, as a test suite (root)
 .PHONY: lint
 lint: ## Static checks, the walls of the house among them
 	@hack/lint/lint.sh
+	cd bench && go vet ./...
 
 .PHONY: generate
 generate: ## Write deepcopy, CRDs, RBAC, apply configurations and the chart's copies
