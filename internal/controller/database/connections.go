@@ -63,6 +63,17 @@ func (r *Registry) Connection(key Key, name types.NamespacedName, id uuid.UUID) 
 	return ConnectionView{}
 }
 
+// PeekConnection is Connection for those that depend on it. It is no look of the connection's own reconcile, which is still
+// told what it has not seen.
+func (r *Registry) PeekConnection(key Key, name types.NamespacedName, id uuid.UUID) ConnectionView {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a, ok := r.actors[key]; ok {
+		return a.peekConnection(name, id)
+	}
+	return ConnectionView{}
+}
+
 // SealedCredential is the credential that was declared for a connection in a database, when it has this version: then
 // nothing needs to be sealed anew.
 func (r *Registry) SealedCredential(key Key, name types.NamespacedName, version string) []byte {

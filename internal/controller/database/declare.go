@@ -44,6 +44,13 @@ func (a *actor) poolView(name types.NamespacedName) PoolView {
 	return view
 }
 
+// peekPool is poolView for those whose look is not the JobPool's own.
+func (a *actor) peekPool(name types.NamespacedName) PoolView {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.viewPool(name)
+}
+
 // viewPool is poolView for those who hold mu.
 func (a *actor) viewPool(name types.NamespacedName) PoolView {
 	view := PoolView{Database: a.database}
@@ -86,6 +93,13 @@ func (a *actor) connectionView(name types.NamespacedName, id uuid.UUID) Connecti
 		r.shown.seen(view, nil, time.Now())
 	}
 	return view
+}
+
+// peekConnection is connectionView for those whose look is not the connection's own.
+func (a *actor) peekConnection(name types.NamespacedName, id uuid.UUID) ConnectionView {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.viewConnection(name, id)
 }
 
 // viewConnection is connectionView for those who hold mu.

@@ -184,7 +184,8 @@ func (r *Registry) PoolDatabase(name types.NamespacedName) (Key, bool) {
 	return key, ok
 }
 
-// Pool says what is known of a JobPool that was declared; false while it was not.
+// Pool says what is known of a JobPool that was declared, for those that depend on it; false while it was not. It is no look
+// of the JobPool's own reconcile, which is still told what it has not seen.
 func (r *Registry) Pool(name types.NamespacedName) (PoolView, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -192,7 +193,7 @@ func (r *Registry) Pool(name types.NamespacedName) (PoolView, bool) {
 	if !ok || r.actors[key] == nil {
 		return PoolView{}, false
 	}
-	return r.actors[key].poolView(name), true
+	return r.actors[key].peekPool(name), true
 }
 
 // Database says what is known of a database.

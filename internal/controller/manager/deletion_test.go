@@ -32,7 +32,7 @@ func (w *world) workingWith(ctx context.Context, policy v1alpha1.DeletionPolicy)
 	sub.Spec.DeletionPolicy = policy
 	create(ctx, w.databaseSecret(), w.tokenSecret(), w.pool(), w.connection(), sub)
 	w.eventuallyAllReady(ctx)
-	_, err := w.db.Pool.Exec(ctx, `
+	done, err := w.db.Pool.Exec(ctx, `
 WITH r AS (
 	INSERT INTO syncline.sync_run (subscription_id, run_id, token, attempt, action, generation, full_walk, outcome, found, created)
 	VALUES ($1, 1, 1, 1, 'manual', 1, true, 'succeeded', 7, 7)
@@ -44,9 +44,10 @@ WITH r AS (
 UPDATE syncline.subscription SET last_sync_run = r.id, cursor = '{"kind": "token", "value": "c7"}', last_success_at = clock_timestamp()
 FROM r WHERE subscription.id = $1`, w.subscriptionID())
 	Expect(err).NotTo(HaveOccurred())
+	Expect(done.RowsAffected()).To(BeEquivalentTo(1), "a subscription that is Ready has a row")
 	Eventually(func(g Gomega) {
 		g.Expect(api.Get(ctx, client.ObjectKeyFromObject(sub), sub)).To(Succeed())
-		g.Expect(sub.Status.Cursor).To(Equal("c7"))
+		g.Expect(sub.Status.Cursor).To(Equal("c7"), "%+v", sub.Status)
 		g.Expect(*sub.Status.LastRun.Created).To(BeEquivalentTo(7))
 	}).Should(Succeed())
 	return sub

@@ -107,7 +107,7 @@ func (r *Reconciler) settle(s *scope) {
 	}
 	if s.connection != nil {
 		id := spec.ID(r.Cluster, v1alpha1.KindIntegrationConnection, s.name.Namespace, s.connection.Name)
-		s.connectionView = r.Databases.Connection(key, client.ObjectKeyFromObject(s.connection), id)
+		s.connectionView = r.Databases.PeekConnection(key, client.ObjectKeyFromObject(s.connection), id)
 	}
 	s.disownForeign()
 }
