@@ -27,8 +27,18 @@ var _ = Describe("config/samples", func() {
 			kinds[o.GetKind()]++
 		}
 		Expect(kinds).To(Equal(map[string]int{
-			"Secret": 3, "JobPool": 2, "IntegrationConnection": 1, "IntegrationSubscription": 1,
+			"Secret": 2, "JobPool": 1, "IntegrationConnection": 1, "IntegrationSubscription": 1,
 		}))
+	})
+
+	It("has pools for jobs of one's own that are accepted as they stand", func(ctx context.Context) {
+		ns := newNamespace(ctx)
+		for _, file := range []string{"jobpool-handlers.yaml", "custom-worker/jobpool.yaml"} {
+			for _, o := range objects(filepath.Join(kubetest.Root(), "config", "samples", file)) {
+				o.SetNamespace(ns)
+				Expect(api.Create(ctx, o)).To(Succeed(), "%s %s", o.GetKind(), o.GetName())
+			}
+		}
 	})
 })
 

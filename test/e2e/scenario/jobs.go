@@ -11,10 +11,10 @@ import (
 	"github.com/syncline-dev/syncline/test/e2e/lab"
 )
 
-// invoices is the pool of config/samples/custom-worker; orders is how many runs of its own job type are started.
+// invoicing is the pool of config/samples/custom-worker; orders is how many runs of its own job type are started.
 const (
-	invoices = "invoices"
-	orders   = 200
+	invoicing = "invoicing"
+	orders    = 200
 )
 
 // customWorker runs jobs of a user's own program: the sample of config/samples/custom-worker in an image of its own, started
@@ -32,14 +32,14 @@ func (s *Story) customWorker(ctx context.Context) error {
 		return err
 	}
 	err = s.console.During("wait until the pool is Ready", func() error {
-		_, err := s.env.Run(ctx, "kubectl", "wait", "--namespace", namespace, "--for=condition=Ready", "--timeout=90s", "jobpool/"+invoices)
+		_, err := s.env.Run(ctx, "kubectl", "wait", "--namespace", namespace, "--for=condition=Ready", "--timeout=90s", "jobpool/"+invoicing)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	if err := s.query(ctx, `SELECT count(*) AS started FROM generate_series(1, 200) AS n
-CROSS JOIN LATERAL syncline.start('invoice', jsonb_build_object('customer', 'c' || n % 7, 'cents', n), jsonb_build_object('lane', 'c' || n % 7))`); err != nil {
+CROSS JOIN LATERAL syncline.start('invoice', jsonb_build_object('customer', 'c' || n % 7, 'cents', n), jsonb_build_object('pool', 'invoicing', 'lane', 'c' || n % 7))`); err != nil {
 		return err
 	}
 	if err := s.console.During("wait until all have ended", func() error { return s.awaitInvoices(ctx) }); err != nil {
