@@ -70,7 +70,7 @@ func child() int {
 	h := &handler{name: s.Name, witness: witness}
 	err = process.Run(ctx, process.Options{
 		Pool: poolName, Schema: schemaName, URI: func() (string, error) { return s.URI, nil }, MaxConns: 10,
-		DrainTimeout: s.DrainTimeout, StopBudget: 500 * time.Millisecond, HTTPAddress: "127.0.0.1:0", Pod: s.Name, Log: log,
+		DrainTimeout: s.DrainTimeout, StopBudget: 3 * time.Second, HTTPAddress: "127.0.0.1:0", Pod: s.Name, Log: log,
 		Wire: func(db *pgxpool.Pool) (map[string]worker.Registration, []worker.Task, error) {
 			h.db = db
 			retry := jobs.RetryPolicy{Base: 50 * time.Millisecond, Fixed: true}
