@@ -39,7 +39,8 @@ func (s *Story) customWorker(ctx context.Context) error {
 		return err
 	}
 	if err := s.query(ctx, `SELECT count(*) AS started FROM generate_series(1, 200) AS n
-CROSS JOIN LATERAL syncline.start('invoice', jsonb_build_object('customer', 'c' || n % 7, 'cents', n), jsonb_build_object('pool', 'invoicing', 'lane', 'c' || n % 7))`); err != nil {
+CROSS JOIN LATERAL syncline.start('invoice', jsonb_build_object('customer', 'c' || n % 7, 'cents', n),
+  jsonb_build_object('pool', 'invoicing', 'lane', 'c' || n % 7))`); err != nil {
 		return err
 	}
 	if err := s.console.During("wait until all have ended", func() error { return s.awaitInvoices(ctx) }); err != nil {
