@@ -43,7 +43,7 @@ func (h *handler) handle(in func() int64) {
 	if n == 1 {
 		h.say(event{Event: "first", N: n})
 	}
-	if h.task.SleepMillis > 0 {
+	if h.task.SleepMillis > 0 { // the work itself of a job that takes so long: the case "slots" measures how many fit beside each other
 		time.Sleep(time.Duration(h.task.SleepMillis) * time.Millisecond)
 	}
 	if n == h.task.Count {
