@@ -25,6 +25,8 @@ func TestALookOfOthersKeepsNoNewsFromAResource(t *testing.T) {
 		}
 	}
 	a := newActor("0123456789", Target{}, Config{Log: logr.Discard()}, r)
+	r.actors = map[Key]*actor{a.key: a}
+	r.pools = map[types.NamespacedName]Key{name: a.key}
 	a.setPool(name, schema.DesiredPool{Pool: "batch"})
 	a.setConnection(name, schema.DesiredConnection{})
 	a.poolView(name) // their own reconciles have seen what there is
@@ -34,8 +36,10 @@ func TestALookOfOthersKeepsNoNewsFromAResource(t *testing.T) {
 		a.mu.Lock()
 		a.database.Identity = version
 		a.mu.Unlock()
-		a.peekPool(name)
-		a.peekConnection(name, a.connections[name].desired.ID)
+		if _, ok := r.Pool(name); !ok {
+			t.Fatal("the pool is not known")
+		}
+		r.PeekConnection(a.key, name, a.connections[name].desired.ID)
 		a.tell()
 		for kind, queue := range queues {
 			if n := queue.Len(); n != 1 {
