@@ -158,6 +158,39 @@ FROM generate_series(1, 250)`, root)
 	}
 }
 
+// A pool's row goes with its resource; its runs go by what it said last, until somebody declares it again.
+func TestRunsOfAPoolThatIsGoneGoByItsLastRetention(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.keep(2, 10)
+	young, old, failed := q.ended("completed", 1, 0), q.ended("completed", 3, 0), q.ended("failed", 3, 0)
+	root := q.ended("completed", 20, 0)
+	child := q.ended("failed", 20, root)
+	q.declare("other", spec.DefaultPool())
+	q.exec(`UPDATE run SET pool = 'other' WHERE id = $1`, root)
+	all := []int64{young, old, failed, root, child}
+	q.exec(`DELETE FROM pool WHERE name = $1`, pool)
+	if n := q.retire(); n != 1 {
+		t.Errorf("%d runs of a pool that is gone were removed, want the one that had outlived its retention", n)
+	}
+	q.wantLeft("its pool is gone", all, young, failed, root, child)
+	q.exec(`UPDATE pool SET tuning = jsonb_set(tuning, '{retention,completedMillis}', '3600000') WHERE name = 'other'`)
+	if n := q.retire(); n != 2 {
+		t.Errorf("%d runs of a tree over a pool that is there and one that is gone were removed, want both", n)
+	}
+	q.wantLeft("both pools let the tree go", all, young, failed)
+
+	q.keep(0, 0)
+	q.exec(`UPDATE run SET finished_at = finished_at - interval '1 year', created_at = created_at - interval '1 year'`)
+	if n := q.retire(); n != 0 {
+		t.Errorf("%d runs were removed of a pool that was declared again and keeps all", n)
+	}
+	q.exec(`DELETE FROM pool WHERE name = $1`, pool)
+	if n := q.retire(); n != 0 {
+		t.Errorf("%d runs were removed of a pool that kept all when it went", n)
+	}
+}
+
 // S10: what a caller holds in an open transaction is passed over and goes later; nothing waits.
 func TestRetentionWaitsForNobody(t *testing.T) {
 	t.Parallel()

@@ -1,5 +1,26 @@
 -- Retention: what ended long ago goes, in small batches.
 
+-- Keeps what a pool says last of its retention when its row goes, until it is declared again.
+CREATE OR REPLACE FUNCTION pool_retention_follows() RETURNS trigger
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    DELETE FROM gone_pool WHERE name = NEW.name;
+    RETURN NULL;
+  END IF;
+  INSERT INTO gone_pool (name, completed_millis, failed_millis)
+  VALUES (OLD.name, nullif((OLD.tuning #>> '{retention,completedMillis}')::bigint, 0),
+          nullif((OLD.tuning #>> '{retention,failedMillis}')::bigint, 0))
+  ON CONFLICT (name) DO UPDATE SET completed_millis = excluded.completed_millis, failed_millis = excluded.failed_millis;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER pool_retention_follows
+AFTER INSERT OR DELETE ON pool
+FOR EACH ROW EXECUTE FUNCTION pool_retention_follows();
+
 -- Whether a run may go, as far as it alone is concerned. NULL of a retention keeps for ever. Inlined, so no SET.
 CREATE OR REPLACE FUNCTION outlived(p_status text, p_finished_at timestamptz, p_completed bigint, p_failed bigint) RETURNS boolean
 LANGUAGE sql VOLATILE
@@ -80,9 +101,11 @@ BEGIN
   IF EXISTS (
     SELECT FROM run r
     LEFT JOIN pool p ON p.name = r.pool
+    LEFT JOIN gone_pool g ON g.name = r.pool
     WHERE r.root = p_root
-      AND NOT outlived(r.status, r.finished_at, nullif((p.tuning #>> '{retention,completedMillis}')::bigint, 0),
-                       nullif((p.tuning #>> '{retention,failedMillis}')::bigint, 0)))
+      AND NOT outlived(r.status, r.finished_at,
+                       coalesce(nullif((p.tuning #>> '{retention,completedMillis}')::bigint, 0), g.completed_millis),
+                       coalesce(nullif((p.tuning #>> '{retention,failedMillis}')::bigint, 0), g.failed_millis)))
   THEN
     RETURN;
   END IF;
@@ -154,8 +177,8 @@ BEGIN
 END $$;
 
 -- Removes runs of all pools that have outlived their pool's retention, and dedupe keys that have run out: a stretch of
--- p_limit runs of each pool. more says that it is worth calling again at once. Anybody may call it, several at once; a run
--- whose pool is not declared any more stays.
+-- p_limit runs of each pool. more says that it is worth calling again at once. Anybody may call it, several at once. For a
+-- pool that is not declared any more counts what it said last.
 CREATE OR REPLACE FUNCTION retire(p_limit integer, OUT removed integer, OUT more boolean)
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
@@ -170,7 +193,10 @@ BEGIN
            nullif((p.tuning #>> '{retention,failedMillis}')::bigint, 0) AS failed
     FROM pool p
     WHERE p.tuning ? 'retention'
-    ORDER BY p.name
+    UNION ALL
+    SELECT g.name, g.completed_millis, g.failed_millis
+    FROM gone_pool g
+    ORDER BY 1
   )
   SELECT coalesce(sum(r.removed), 0), coalesce(bool_or(r.more), false) INTO removed, more
   FROM (SELECT * FROM p WHERE coalesce(p.completed, p.failed) IS NOT NULL) AS p
