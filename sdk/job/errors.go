@@ -16,7 +16,7 @@ var (
 	ErrDeadline = jobs.ErrDeadline
 	// ErrTimeout is why a context ends that was bounded by Timeout or StepTimeout.
 	ErrTimeout = jobs.ErrTimeout
-	// ErrWaitTimeout says that a signal did not come in time.
+	// ErrWaitTimeout says that a signal did not come, or that children did not end, in time.
 	ErrWaitTimeout = jobs.ErrWaitTimeout
 	// ErrUnknownPool says that a run was started for a pool that does not exist.
 	ErrUnknownPool = jobs.ErrUnknownPool

@@ -47,6 +47,37 @@ func TestCancelScopeIsSetBasedAndPagedW75(t *testing.T) {
 	q.check()
 }
 
+// What escapes is a run whose start has not committed yet: another pass from the beginning finds it, one that goes on after
+// the last page does not, because its id is lower.
+func TestCancelScopeSeesWhatHasCommittedW75(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	starter := q.begin()
+	p := jobs.StartParams{Type: jobType, Pool: pool, Scope: "s"}
+	escaped, err := jobs.Start(t.Context(), starter, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := q.start(p)
+	pass := func(after int64, want int) {
+		t.Helper()
+		r, err := jobs.CancelScope(t.Context(), q.db, jobs.ScopeParams{Scope: "s", After: after}, "ann", "gone")
+		if err != nil || r != (jobs.ScopeResult{Changed: want}) {
+			t.Fatalf("a pass after run %d answered %+v, %v, want %d cancelled", after, r, err, want)
+		}
+	}
+	pass(0, 1)
+	q.wantPlace(seen, "cancelled", "none")
+	commit(t, starter)
+	q.wantPlace(escaped.RunID, "pending", "ready")
+	pass(seen, 0)
+	pass(0, 1)
+	q.wantPlace(escaped.RunID, "cancelled", "none")
+	later := q.start(p)
+	q.wantPlace(later, "pending", "ready")
+	q.check()
+}
+
 func TestCancelScopeWaitsForNobody(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrWaitTimeout says that a signal did not come within the time that its wait allows. Later executions of the run get
-// it at the same place.
+// ErrWaitTimeout says that a signal did not come, or that children did not end, within the time that the wait allows. Later
+// executions of the run get it at the same place.
 var ErrWaitTimeout = errors.New("waited too long")
 
 // WaitKind is what a parked run waits for.
@@ -122,9 +122,18 @@ type ChildResult struct {
 // children named it waits for all that the run has. It parks as WaitSignal does, except that it always lets its lane go:
 // the children may need it. The name is a step's.
 func Await(ctx context.Context, c *Claim, name string, children ...int64) ([]ChildResult, error) {
+	return AwaitWithin(ctx, c, name, 0, children...)
+}
+
+// AwaitWithin is Await with a limit, counted from the first execution that came here: when it has passed before all of the
+// children have ended, ErrWaitTimeout comes back. They go on: what becomes of them is the handler's to decide. 0 is no limit.
+func AwaitWithin(ctx context.Context, c *Claim, name string, timeout time.Duration, children ...int64) ([]ChildResult, error) {
 	children = slices.Clone(children)
 	slices.Sort(children)
-	m, err := c.wait(ctx, name, Wait{Kind: WaitForChildren, Children: slices.Compact(children)}, 0)
+	m, err := c.wait(ctx, name, Wait{Kind: WaitForChildren, Children: slices.Compact(children)}, timeout)
+	if err == nil && m.code == codeTimeout {
+		err = WithCode(codeTimeout, ErrWaitTimeout)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("await %q: %w", name, err)
 	}

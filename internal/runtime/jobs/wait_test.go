@@ -392,6 +392,48 @@ func TestAParentAwaitsItsChildren(t *testing.T) {
 	q.check()
 }
 
+// The limit counts from the first look, and leaves the children alone.
+func TestAwaitingChildrenHasALimit(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc, parent := q.register(), q.start(jobs.StartParams{})
+	c := q.claimOne(inc)
+	first, second := q.child(c), q.child(c)
+	kids := q.claim(inc, 2)
+	_, err := jobs.AwaitWithin(t.Context(), c, "both", time.Minute, first, second)
+	q.park(inc, c, err)
+	q.settle(inc, completed(kids[0]))
+	q.wantPlace(parent, "pending", "waiting")
+	left := one[float64](q, `SELECT extract(epoch FROM wake_at - clock_timestamp())::float8 FROM waiting WHERE id = $1`, parent)
+	if left < 20 || left > 60 {
+		t.Errorf("the wait ends in %.0f s, want the minute", left)
+	}
+	q.exec(`UPDATE step SET started_at = started_at - interval '1 min'`)
+	q.exec(`UPDATE waiting SET wake_at = clock_timestamp()`)
+	if moved, _, err := q.store.Promote(t.Context(), pool); err != nil || moved != 1 {
+		t.Fatalf("promoted %d, %v, want 1", moved, err)
+	}
+	for range 2 {
+		c = q.claimOne(inc)
+		_, err = jobs.AwaitWithin(t.Context(), c, "both", time.Minute, first, second)
+		mustIs(t, err, jobs.ErrWaitTimeout, "a wait for children whose time is over")
+		if s := (jobs.TypeConfig{}).Settle(c, nil, err, nil); s.Code != "timeout" {
+			t.Errorf("a handler that returns it settles with the code %q, want timeout", s.Code)
+		}
+		q.settle(inc, retried(c, true))
+	}
+	q.wantPlace(kids[1].RunID, "running", "receipt")
+	q.settle(inc, completed(kids[1])) // too late for this wait, in time for the next
+	c = q.claimOne(inc)
+	_, err = jobs.AwaitWithin(t.Context(), c, "both", time.Minute, first, second)
+	mustIs(t, err, jobs.ErrWaitTimeout, "a wait that was over before the last child ended")
+	got, err := jobs.AwaitWithin(t.Context(), c, "again", time.Minute, first, second)
+	if err != nil || len(got) != 2 {
+		t.Errorf("a wait for children that have ended gives %+v, %v", got, err)
+	}
+	q.check()
+}
+
 // However a child ends, its parent is woken by what ends it.
 func TestEveryEndOfAChildWakesItsParent(t *testing.T) {
 	t.Parallel()
