@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
@@ -105,6 +106,90 @@ func TestMaxRunningIsNeverExceededByManyClaimersAtOnceW34(t *testing.T) {
 	watchers.Wait()
 	if n := c.seen.Load(); n > limit || n < limit/2 {
 		t.Errorf("at most %d runs were in flight at once, want the limit of %d to be reached and never passed", n, limit)
+	}
+	q.check()
+}
+
+// However many workers claim at once, what they start together is what the bucket holds: its burst and what flowed in
+// meanwhile, by the database's clock.
+func TestTheStartRateIsSharedByManyClaimersAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, rate := range map[string]spec.StartRate{
+		"nothing flows in":     {PerSecond: 0.001, Burst: 17},
+		"faster than a second": {PerSecond: 150, Burst: 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			q.limit(func(p *spec.Pool) { p.StartRate = &rate })
+			const runs, workers = 400, 16
+			q.pending("", runs)
+			began := one[time.Time](q, `SELECT refilled_at FROM pool_turn`)
+			var started atomic.Int64
+			var wg sync.WaitGroup
+			for i := range workers {
+				wg.Go(func() {
+					n, err := q.claimAll(t.Context(), 1+i%7, 60)
+					if err != nil {
+						t.Errorf("worker %d: %v", i, err)
+					}
+					started.Add(n)
+				})
+			}
+			wg.Wait()
+			passed := one[float64](q, `SELECT extract(epoch FROM clock_timestamp() - $1::timestamptz)::float8`, began)
+			most := float64(rate.Burst) + rate.PerSecond*passed
+			if n := started.Load(); n < int64(rate.Burst) || float64(n) > most {
+				t.Errorf("%d workers started %d runs in %.2f s, want at least the burst of %d and at most %.1f", workers, n, passed, rate.Burst, most)
+			}
+			q.check()
+		})
+	}
+}
+
+// claimAll claims as a worker of its own, up to a number of runs a time, so often.
+func (q *queue) claimAll(ctx context.Context, slots, times int) (n int64, err error) {
+	inc, err := q.store.Register(ctx, jobs.WorkerInfo{Pool: pool, Types: []string{jobType}})
+	for i := 0; i < times && err == nil; i++ {
+		var claims []*jobs.Claim
+		claims, _, err = q.store.Claim(ctx, inc, slots)
+		n += int64(len(claims))
+	}
+	return n, err
+}
+
+// A backlog of one tenant, and limits that cut every claim to a slot or two: another tenant's run is started by the next
+// claim but one, and the tokens and slots that are there are used.
+func TestLimitsLeaveATenantItsTurnBesideALargeBacklog(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.limit(func(p *spec.Pool) {
+		p.MaxRunning, p.Fairness, p.StartRate = 3, spec.FairnessTenant, &spec.StartRate{PerSecond: 0.001, Burst: 9}
+	})
+	inc := q.register()
+	q.pending("many", 50_000)
+	q.exec(`ANALYZE`)
+	held := q.wantClaimed(inc, 10, 3, true) // maxRunning cuts it
+	few := q.starts(3, jobs.StartParams{Tenant: "few"})
+	q.wantClaimed(inc, 10, 0, true)
+	for i, want := range []string{"few:1", "many:1", "few:1", "many:1"} {
+		q.settle(inc, completed(held[0]))
+		next := q.wantClaimed(inc, 10, 1, true)
+		if got := shares(next); got != want {
+			t.Errorf("slot %d goes to %s, want %s", i, got, want)
+		}
+		held = append(held[1:], next...)
+	}
+	for _, c := range held {
+		q.settle(inc, completed(c))
+	}
+	// Two of the nine tokens are left.
+	if got := shares(q.wantClaimed(inc, 10, 2, true)); got != "few:1 many:1" {
+		t.Errorf("the last tokens go to %s, want one to each", got)
+	}
+	q.wantClaimed(inc, 10, 0, true)
+	if n := one[int](q, `SELECT count(*) FROM run WHERE id = ANY ($1) AND claimed_at IS NULL`, few); n != 0 {
+		t.Errorf("%d runs of the small tenant were not started with nine tokens", n)
 	}
 	q.check()
 }
