@@ -72,5 +72,11 @@ func Await(ctx context.Context, r *Run, name string, children ...int64) ([]Child
 	return jobs.Await(ctx, r.claim, name, children...)
 }
 
-// Parks reports an error of Sleep, WaitSignal or Await that the handler has to return so that its run waits.
+// AwaitWithin is Await with a limit, counted from the first execution that came here: when it has passed before all of the
+// children have ended, ErrWaitTimeout comes back, and they go on. 0 is no limit.
+func AwaitWithin(ctx context.Context, r *Run, name string, timeout time.Duration, children ...int64) ([]ChildResult, error) {
+	return jobs.AwaitWithin(ctx, r.claim, name, timeout, children...)
+}
+
+// Parks reports an error of Sleep, WaitSignal, Await or AwaitWithin that the handler has to return so that its run waits.
 func Parks(err error) bool { return jobs.Parks(err) }
