@@ -175,10 +175,12 @@ func (s *scope) unbound() (condition.Verdict, bool) {
 	return condition.Wait(v1alpha1.ReasonPoolNotReady, fmt.Sprintf("JobPool %q has not been looked at yet", s.pool.Name)), true
 }
 
-// rowReady judges what became of the row.
+// rowReady judges what became of the row; false while the first one is on its way into the database.
 func (s *scope) rowReady() (condition.Verdict, bool) {
 	row := s.view.Row
 	switch {
+	case row == nil && s.declarable() && !s.rowStands():
+		return condition.Verdict{}, false
 	case row == nil || row.Outcome == schema.OutcomeApplied || row.Outcome == schema.OutcomeConnectionMissing:
 		return condition.Pass(v1alpha1.ReasonPoolReady, fmt.Sprintf("the database of JobPool %q answers", s.pool.Name)), true
 	case row.Outcome == schema.OutcomeTaken:
@@ -205,12 +207,17 @@ func (s *scope) connectionReady() (condition.Verdict, bool) {
 	switch {
 	case ready.Status == metav1.ConditionFalse:
 		return condition.Wait(v1alpha1.ReasonConnectionNotReady, fmt.Sprintf("IntegrationConnection %q is not ready: %s", name, ready.Message)), true
-	case row != nil && row.Outcome == schema.OutcomeApplied:
+	case row != nil && row.Outcome == schema.OutcomeApplied && !s.beforeConnection():
 		return condition.Pass(v1alpha1.ReasonConnectionReady, fmt.Sprintf("IntegrationConnection %q is ready", name)), true
 	case !s.connectionView.Database.Ready() || row == nil && s.wasReady():
 		return condition.Verdict{}, false
 	}
 	return condition.Wait(v1alpha1.ReasonConnectionNotReady, fmt.Sprintf("IntegrationConnection %q is not in the database yet", name)), true
+}
+
+// beforeConnection says that the subscription's row was tried before its connection had one; it is tried again.
+func (s *scope) beforeConnection() bool {
+	return s.view.Row != nil && s.view.Row.Outcome == schema.OutcomeConnectionMissing
 }
 
 // wasReady says that the connection was ready before: the operator has just started, or its row is being written anew.

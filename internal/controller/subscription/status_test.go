@@ -138,6 +138,26 @@ func TestConditions(t *testing.T) {
 			[2]string{"False", "PoolNotReady"},
 			"PoolReady",
 		},
+		"row on its way": {
+			makeScope(func(s *scope) { s.view.Row, s.view.State = nil, nil }),
+			[2]string{"Unknown", "Pending"},
+			[2]string{"Unknown", "Pending"},
+			"PoolReady",
+		},
+		"a newer row on its way": {
+			makeScope(func(s *scope) { s.view.Row = nil }),
+			[2]string{"True", "PoolReady"},
+			[2]string{"True", "Succeeded"},
+			"PoolReady",
+		},
+		"row before that of its connection": {
+			makeScope(func(s *scope) {
+				s.view.Row, s.view.State = &schema.Written{Outcome: schema.OutcomeConnectionMissing}, nil
+			}),
+			[2]string{"False", "ConnectionNotReady"},
+			[2]string{"False", "ConnectionNotReady"},
+			"ConnectionReady",
+		},
 		"no connection": {
 			makeScope(func(s *scope) { s.connection = nil }),
 			[2]string{"False", "ConnectionMissing"},
