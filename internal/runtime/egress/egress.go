@@ -165,8 +165,9 @@ var never = []reservedRange{
 	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
 	{netip.MustParsePrefix("240.0.0.0/4"), "reserved"},
 	{netip.MustParsePrefix("::/128"), "unspecified"},
-	{netip.MustParsePrefix("fd00:ec2::254/128"), "the metadata service of a cloud"}, // AWS'
-	{netip.MustParsePrefix("fd20:ce::254/128"), "the metadata service of a cloud"},  // Google's
+	{netip.MustParsePrefix("fd00:ec2::/32"), "the metadata service of a cloud"},    // AWS': instances, and pods' credentials
+	{netip.MustParsePrefix("fd00:42::42/128"), "the metadata service of a cloud"},  // Scaleway's
+	{netip.MustParsePrefix("fd20:ce::254/128"), "the metadata service of a cloud"}, // Google's
 	{netip.MustParsePrefix("fe80::/10"), "link-local"},
 	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }

@@ -94,7 +94,8 @@ func TestDeclaredEndpointsMayBePrivateButNeverMetadata(t *testing.T) {
 	for addr, what := range map[string]string{
 		"169.254.169.254": "the metadata service of clouds", "169.254.170.2": "link-local", "::ffff:169.254.169.254": "the metadata service of clouds",
 		"64:ff9b::169.254.169.254": "the metadata service of clouds", "2002:a9fe:a9fe::1": "the metadata service of clouds",
-		"fd00:ec2::254": "the metadata service of a cloud", "fd20:ce::254": "the metadata service of a cloud",
+		"fd00:ec2::254": "the metadata service of a cloud", "fd00:ec2::23": "the metadata service of a cloud",
+		"fd20:ce::254": "the metadata service of a cloud", "fd00:42::42": "the metadata service of a cloud",
 		"100.100.100.200": "the metadata service of a cloud", "192.0.0.192": "the metadata service of a cloud",
 		"168.63.129.16": "the platform service of a cloud", "fe80::1%eth0": "link-local", "0.0.0.0": "unspecified", "::": "unspecified",
 		"224.0.0.1": "multicast", "ff02::1": "multicast", "255.255.255.255": "reserved",
