@@ -74,9 +74,20 @@ func (e *executor) execute(ctx context.Context, inc *jobs.Incarnation, c *jobs.C
 	err := errExited
 	defer func() { // deferred, because a handler may end the goroutine
 		e.observer(c.Type).Observe(time.Since(began).Seconds())
-		e.stopped(inc, r.Config.Settle(c, output, err, context.Cause(ctx)))
+		e.stopped(inc, judge(r.Config, c, output, err, context.Cause(ctx)))
 	}()
 	output, err = e.call(ctx, r, c)
+}
+
+// judge decides how a claim ends. The handler's error is code of its own: one that panics when it is read, a nil pointer in
+// an error for example, must end this run and not the process.
+func judge(t jobs.TypeConfig, c *jobs.Claim, output json.RawMessage, err, cause error) (s jobs.Settlement) {
+	defer func() {
+		if p := recover(); p != nil {
+			s = t.Settle(c, nil, jobs.Panicked(fmt.Errorf("handler returned an error of type %T, which panics when it is read: %v", err, p)), cause)
+		}
+	}()
+	return t.Settle(c, output, err, cause)
 }
 
 // stopped records that a handler has returned and queues its result.

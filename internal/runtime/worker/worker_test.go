@@ -116,10 +116,8 @@ func TestNothingIsHandedOutPastTheDeadline(t *testing.T) {
 	handler := func(_ context.Context, c *jobs.Claim) (json.RawMessage, error) { started <- c; return nil, nil }
 	q := newFakeQueue(t, 1)
 	q.tuning.LeaseMillis, q.tuning.HeartbeatMillis = 12_000, 3_900 // deadline 10.8 s, statements are given up after 4 s
+	q.runs[1].status = "hidden"                                    // before the worker begins, whose first claim is at 0
 	inBubble(t, q, handler, func(b *bubble) {
-		b.q.mu.Lock()
-		b.q.runs[1].status = "hidden"
-		b.q.mu.Unlock()
 		b.at(7900 * time.Millisecond) // beats at 0, 3.9 and 7.8 s
 		b.q.hook(b.q.before, "beat", func(context.Context) error { return errCut })
 		b.at(16 * time.Second) // deadline at 18.6 s; claims go out every second
@@ -228,7 +226,6 @@ func TestLostSettleReplyIsAskedAgain(t *testing.T) {
 	})
 }
 
-// S6: a run is held until its settle is confirmed, so a reconcile meanwhile leaves it alone.
 // What the handler passed its token to may complete the run and then fail to say so: the handler's error is no news then.
 func TestRunThatSomebodyElseCompletedCountsAsCompleted(t *testing.T) {
 	q := newFakeQueue(t, 1)
@@ -247,6 +244,7 @@ func TestRunThatSomebodyElseCompletedCountsAsCompleted(t *testing.T) {
 	})
 }
 
+// S6: a run is held until its settle is confirmed, so a reconcile meanwhile leaves it alone.
 func TestReconcileLeavesUnconfirmedResultsAlone(t *testing.T) {
 	q := newFakeQueue(t, 1)
 	q.before["settle"] = func(context.Context) error { return errCut }
@@ -265,12 +263,19 @@ func TestReconcileLeavesUnconfirmedResultsAlone(t *testing.T) {
 	})
 }
 
+// ownError is an error as handlers define them, which cannot be read through a nil pointer.
+type ownError struct{ text string }
+
+func (e *ownError) Error() string { return e.text }
+
 func TestFailuresOfHandlersAreContainedW13(t *testing.T) {
 	tests := map[string]jobs.HandlerFunc{
 		"a panic":              func(context.Context, *jobs.Claim) (json.RawMessage, error) { panic("boom") },
 		"a nil dereference":    func(context.Context, *jobs.Claim) (json.RawMessage, error) { var c *jobs.Claim; return c.Input, nil },
 		"an ended goroutine":   func(context.Context, *jobs.Claim) (json.RawMessage, error) { runtime.Goexit(); return nil, nil },
 		"a permanent error":    func(context.Context, *jobs.Claim) (json.RawMessage, error) { return nil, jobs.Permanent("bad", errCut) },
+		"a nil error inside":   func(context.Context, *jobs.Claim) (json.RawMessage, error) { return nil, jobs.Permanent("bad", nil) },
+		"a nil in an error":    func(context.Context, *jobs.Claim) (json.RawMessage, error) { var e *ownError; return nil, e },
 		"its own cancellation": func(context.Context, *jobs.Claim) (json.RawMessage, error) { return nil, context.Canceled },
 	}
 	for name, handler := range tests {
