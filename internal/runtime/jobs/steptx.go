@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // errStepTx is what a step's function gets that tries to end the transaction it was lent.
@@ -24,7 +25,12 @@ func (stepTx) Rollback(context.Context) error { return errStepTx }
 // the commit only, so nothing that recovers runs waits while body works. When the commit's outcome is unknown, the
 // database is asked under the run's lock, which the transaction in doubt holds until it has ended.
 func (s *stepRun) transaction(ctx context.Context, body func(tx pgx.Tx) (ending, error)) (memo, error) {
-	tx, err := s.c.access.db.Begin(ctx)
+	conn, err := s.c.access.db.Acquire(ctx)
+	if err != nil {
+		return memo{}, err
+	}
+	defer conn.Release()
+	tx, err := begin(ctx, conn)
 	if err != nil {
 		return memo{}, err
 	}
@@ -45,6 +51,13 @@ func (s *stepRun) transaction(ctx context.Context, body func(tx pgx.Tx) (ending,
 	}
 	rollback(ctx, tx)
 	return s.find(ctx, err)
+}
+
+// begin has the time that one statement about a memo has, as commit does; waiting for a connection has no limit.
+func begin(ctx context.Context, conn *pgxpool.Conn) (pgx.Tx, error) {
+	short, end := context.WithTimeout(ctx, memoTimeout)
+	defer end()
+	return conn.Begin(short)
 }
 
 // commit writes the memo and commits, within the time that one statement about a memo has: on a connection that fell

@@ -134,6 +134,24 @@ func TestALostReplyNeitherRepeatsNorLosesAnEffectW64(t *testing.T) {
 	}
 }
 
+// A connection that falls silent at the transaction's begin is given up, and another one does the work.
+func TestASilentBeginIsGivenUpW64(t *testing.T) {
+	t.Parallel()
+	q := newEffects(t)
+	p := q.proxied()
+	q.start(jobs.StartParams{})
+	c := q.claimOne(q.register())
+	held := p.Arm("begin", proxy.HoldRequest)
+	ctx, end := context.WithTimeout(t.Context(), time.Minute)
+	defer end()
+	n, err := jobs.StepTx(ctx, c, "charge", effect, jobs.StepRetry(jobs.RetryPolicy{Base: time.Millisecond}))
+	<-held.Hit()
+	held.Release()
+	if err != nil || n != 1 || q.effects() != 1 {
+		t.Errorf("result %d, error %v, %d effects; want one effect and no error", n, err, q.effects())
+	}
+}
+
 // A commit that is still on its way holds the run's row: the step waits for it and does not guess.
 func TestACommitInDoubtIsWaitedOutW64(t *testing.T) {
 	t.Parallel()

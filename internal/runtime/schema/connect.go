@@ -19,6 +19,9 @@ const (
 	// ConnectTimeout bounds a connect up to the first query, against a server that accepts and then says nothing. A URI may
 	// ask for less with connect_timeout.
 	ConnectTimeout = 10 * time.Second
+	// PingTimeout is how long a connection that has idled in a pool may take to show that it lives, before it is replaced:
+	// one whose way was forgotten by a firewall says nothing for ever.
+	PingTimeout = 3 * time.Second
 	// LockTimeout bounds every wait for a row that somebody else holds.
 	LockTimeout = 3 * time.Second
 	// StatementTimeout bounds one statement.
@@ -90,7 +93,7 @@ func Connect(ctx context.Context, uri func() (string, error), schemaName string,
 		return nil, errURI
 	}
 	set := newSettings(opts)
-	cfg.MaxConns = maxConns
+	cfg.MaxConns, cfg.PingTimeout = maxConns, PingTimeout
 	set.tune(cfg.ConnConfig, schemaName)
 	cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
 		fresh, err := set.config(uri, schemaName)

@@ -62,6 +62,7 @@ func TestConnectsAreBoundedWhateverTheURISays(t *testing.T) {
 		"&connect_timeout=0":   schema.ConnectTimeout,
 		"&connect_timeout=300": schema.ConnectTimeout,
 		"&connect_timeout=4":   4 * time.Second,
+		"&pool_ping_timeout=0": schema.ConnectTimeout,
 	} {
 		pool, err := schema.Connect(t.Context(), func() (string, error) { return db.URI + suffix, nil }, "syncline", 1)
 		if err != nil {
@@ -69,6 +70,9 @@ func TestConnectsAreBoundedWhateverTheURISays(t *testing.T) {
 		}
 		if got := pool.Config().ConnConfig.ConnectTimeout; got != want {
 			t.Errorf("with %q in the URI a connect may take %s, want %s", suffix, got, want)
+		}
+		if got := pool.Config().PingTimeout; got != schema.PingTimeout {
+			t.Errorf("with %q in the URI a connection that has fallen silent is waited for %s, want %s", suffix, got, schema.PingTimeout)
 		}
 		pool.Close()
 	}
