@@ -12,4 +12,7 @@
 // every claim and is there to be checked by whatever is called.
 //
 // Programs that only start jobs need a Client, or a Caller over a transaction of their own, and no worker.
+//
+// The examples below run as they stand. Package sdk/jobtest executes handlers in tests; docs/jobs.md says what each option
+// and promise means.
 package job

@@ -3,11 +3,13 @@ package job
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
+	"github.com/syncline-dev/syncline/internal/runtime/spec"
 	"github.com/syncline-dev/syncline/internal/runtime/worker"
 )
 
@@ -42,9 +44,18 @@ func Redact(fn func(message string) string) Option {
 	return func(t *jobs.TypeConfig) { t.Redact = fn }
 }
 
-// Handle makes a job type of a function. An input that is not an In ends the run as failed, without a retry.
+// Handle makes a job type of a function. An input that is not an In ends the run as failed, without a retry. A handler that
+// panics, ends its goroutine or returns an error that cannot be read fails its own run alone; a goroutine that it starts
+// and that panics ends the process, as everywhere in Go.
 func Handle[In, Out any](name string, fn func(ctx context.Context, r *Run, in In) (Out, error), opts ...Option) Type {
-	t := Type{name: name, handle: func(ctx context.Context, r *Run, input json.RawMessage) (json.RawMessage, error) {
+	t := Type{name: name}
+	for _, o := range opts {
+		o(&t.config)
+	}
+	if fn == nil {
+		return t
+	}
+	t.handle = func(ctx context.Context, r *Run, input json.RawMessage) (json.RawMessage, error) {
 		var in In
 		if err := json.Unmarshal(input, &in); err != nil {
 			return nil, Permanent("invalid_input", fmt.Errorf("input of job type %q: %w", name, err))
@@ -58,9 +69,6 @@ func Handle[In, Out any](name string, fn func(ctx context.Context, r *Run, in In
 			return nil, Permanent("invalid_output", fmt.Errorf("output of job type %q: %w", name, err))
 		}
 		return raw, nil
-	}}
-	for _, o := range opts {
-		o(&t.config)
 	}
 	return t
 }
@@ -68,13 +76,18 @@ func Handle[In, Out any](name string, fn func(ctx context.Context, r *Run, in In
 // Name is the job type's name.
 func (t Type) Name() string { return t.name }
 
+// maxName bounds the name of a job type in bytes.
+const maxName = 200
+
 // Validate says what is wrong with the type, nil when nothing is.
 func (t Type) Validate() error {
 	switch {
-	case t.name == "":
-		return errors.New("a job type has no name")
+	case t.name == "" || len(t.name) > maxName || !utf8.ValidString(t.name) || strings.ContainsRune(t.name, 0):
+		return fmt.Errorf("the name of a job type is %q, want 1 to %d bytes of UTF-8", t.name, maxName)
+	case strings.HasPrefix(t.name, spec.ReservedTypes):
+		return fmt.Errorf("job type %q begins with %q, which is reserved: give it another name", t.name, spec.ReservedTypes)
 	case t.handle == nil:
-		return fmt.Errorf("job type %q has no handler: make it with Handle", t.name)
+		return fmt.Errorf("job type %q has no handler: give Handle a function", t.name)
 	}
 	if err := t.config.Validate(); err != nil {
 		return fmt.Errorf("job type %q: %w", t.name, err)
@@ -82,8 +95,23 @@ func (t Type) Validate() error {
 	return nil
 }
 
-// Registration is the type as a worker takes it, for package sdk/worker.
-func (t Type) Registration(schemaName string) worker.Registration {
+// Registrations are types as one worker takes them, for packages sdk/worker and sdk/jobtest. It refuses what cannot be
+// served, and two types of one name.
+func Registrations(schemaName string, types ...Type) (map[string]worker.Registration, error) {
+	registered := make(map[string]worker.Registration, len(types))
+	for _, t := range types {
+		if err := t.Validate(); err != nil {
+			return nil, err
+		}
+		if _, taken := registered[t.name]; taken {
+			return nil, fmt.Errorf("job type %q is registered twice", t.name)
+		}
+		registered[t.name] = t.registration(schemaName)
+	}
+	return registered, nil
+}
+
+func (t Type) registration(schemaName string) worker.Registration {
 	return worker.Registration{Config: t.config, Handler: jobs.HandlerFunc(func(ctx context.Context, c *jobs.Claim) (json.RawMessage, error) {
 		return t.handle(ctx, newRun(c, schemaName), c.Input)
 	})}

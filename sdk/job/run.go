@@ -53,7 +53,8 @@ func newRun(c *jobs.Claim, schemaName string) *Run {
 const userPath = `SET LOCAL search_path TO "$user", public`
 
 // Tx runs fn in a transaction on the worker's own connections, with PostgreSQL's default search path, and commits when fn
-// returns nil. It is not fenced by itself: call Complete in it, or use StepTx.
+// returns nil. It is not fenced by itself: call Complete in it, or use StepTx. Nothing but ctx limits how long it waits on a
+// connection that falls silent.
 func (r *Run) Tx(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	db := r.claim.Database()
 	if db == nil {

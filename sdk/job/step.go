@@ -32,6 +32,9 @@ func Step[T any](ctx context.Context, r *Run, name string, fn func(ctx context.C
 // StepTx is Step for effects in the database: fn works in the transaction that stores its result, on the worker's own
 // connections and with PostgreSQL's default search path, so that both are there or neither, exactly once. A claim that has
 // lost its run commits nothing. fn must not end the transaction.
+//
+// On a connection that falls silent, begin, memo and commit are given up after ten seconds each. The statements of fn have no
+// limit of their own: StepTimeout gives them one.
 func StepTx[T any](ctx context.Context, r *Run, name string, fn func(ctx context.Context, tx pgx.Tx) (T, error), opts ...StepOption) (T, error) {
 	return jobs.StepTx(ctx, r.claim, name, func(ctx context.Context, tx pgx.Tx) (v T, err error) {
 		if _, err := tx.Exec(ctx, userPath); err != nil {

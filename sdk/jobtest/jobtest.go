@@ -2,10 +2,14 @@
 // production does, leases, steps, retries and all.
 //
 //	func TestGreet(t *testing.T) {
-//		b := jobtest.New(t, os.Getenv("TEST_DATABASE_URI"), job.Handle("greet", greet))
-//		run := b.Do("greet", Person{Name: "Ann"})
-//		if run.Status != "completed" { t.Fatalf("%s: %s", run.Status, run.Error) }
+//		b := jobtest.New(t, databaseURI(t), job.Handle("greet", greet))
+//		got, err := jobtest.Output[greeting](b.Do("greet", person{Name: "Ann"}))
+//		if err != nil || got.Text != "hello Ann, attempt 1" {
+//			t.Errorf("the output is %+v, %v", got, err)
+//		}
 //	}
+//
+// databaseURI is the test's own: it gives each test an empty database.
 package jobtest
 
 import (
@@ -90,9 +94,9 @@ func (b *Bench) declare() {
 
 func (b *Bench) work(address func() (string, error), types []job.Type) {
 	b.t.Helper()
-	registered := map[string]worker.Registration{}
-	for _, t := range types {
-		registered[t.Name()] = t.Registration(job.DefaultSchema)
+	registered, err := job.Registrations(job.DefaultSchema, types...)
+	if err != nil {
+		b.t.Fatalf("jobtest: %v", err)
 	}
 	log := slog.New(slog.NewTextHandler(logWriter{b.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	w, err := worker.New(worker.Config{

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,6 +35,65 @@ func greet(_ context.Context, r *job.Run, in person) (greeting, error) {
 		return greeting{}, job.Permanent("no_name", errors.New("nobody to greet"))
 	}
 	return greeting{Text: fmt.Sprintf("hello %s, attempt %d", in.Name, r.Attempt)}, nil
+}
+
+// databaseURI gives each test a database.
+func databaseURI(t *testing.T) string { return schematest.NewDB(t).URI }
+
+func TestGreet(t *testing.T) {
+	b := jobtest.New(t, databaseURI(t), job.Handle("greet", greet))
+	got, err := jobtest.Output[greeting](b.Do("greet", person{Name: "Ann"}))
+	if err != nil || got.Text != "hello Ann, attempt 1" {
+		t.Errorf("the output is %+v, %v", got, err)
+	}
+}
+
+func TestThePackageShowsATestThatRuns(t *testing.T) {
+	t.Parallel()
+	var sources [2]string
+	for i, file := range []string{"jobtest.go", "jobtest_test.go"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources[i] = string(text)
+	}
+	var shown strings.Builder
+	for line := range strings.Lines(sources[0]) {
+		if code, ok := strings.CutPrefix(line, "//\t"); ok {
+			shown.WriteString(code)
+		}
+	}
+	if shown.Len() == 0 || !strings.Contains(sources[1], shown.String()) {
+		t.Errorf("the package's comment shows a test that is none here:\n%s", shown.String())
+	}
+}
+
+// A bench takes what a worker takes.
+func TestTypesThatCannotBeServedAreRefused(t *testing.T) {
+	t.Parallel()
+	uri := databaseURI(t)
+	spy := &failing{TB: t}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		jobtest.New(spy, uri, job.Handle("greet", greet), job.Handle("greet", greet))
+	}()
+	<-done
+	if !strings.Contains(spy.said, `"greet" is registered twice`) {
+		t.Errorf("a bench with two types of one name says %q", spy.said)
+	}
+}
+
+// failing is a test that is meant to fail: it remembers why, and ends its goroutine as a test does.
+type failing struct {
+	testing.TB
+	said string
+}
+
+func (f *failing) Fatalf(format string, args ...any) {
+	f.said = fmt.Sprintf(format, args...)
+	runtime.Goexit()
 }
 
 func TestTypedHandlersGiveTypedOutputs(t *testing.T) {

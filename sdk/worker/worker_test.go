@@ -1,35 +1,49 @@
-package worker
+package worker_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/syncline-dev/syncline/sdk/job"
+	"github.com/syncline-dev/syncline/sdk/worker"
 )
 
-func nothing(context.Context, *job.Run, struct{}) (struct{}, error) { return struct{}{}, nil }
+// asProgram has the test binary be a program whose main is worker.Main, with types of these names.
+const asProgram = "SYNCLINE_TEST_TYPES"
 
-func TestTypesThatCannotBeServedTogetherAreRefused(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		types []job.Type
-		want  string
-	}{
-		"two of one name": {types: []job.Type{job.Handle("a", nothing), job.Handle("b", nothing), job.Handle("a", nothing)}, want: `"a" is registered twice`},
-		"no name":         {types: []job.Type{job.Handle("", nothing)}, want: "has no name"},
-		"no handler":      {types: []job.Type{{}}, want: "has no name"},
-		"a bad policy":    {types: []job.Type{job.Handle("a", nothing, job.Retry(job.RetryPolicy{MaxAttempts: -1}))}, want: `job type "a": maxAttempts is -1`},
+func TestMain(m *testing.M) {
+	types := strings.Fields(os.Getenv(asProgram))
+	if len(types) == 0 {
+		os.Exit(m.Run())
 	}
-	for name, tc := range tests {
+	var served []job.Type
+	for _, name := range types {
+		served = append(served, job.Handle(name, func(context.Context, *job.Run, struct{}) (any, error) { return nil, nil }))
+	}
+	worker.Main(served...)
+}
+
+func TestMainSaysWhatItCannotUseAndExitsWithTwo(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ types, want string }{
+		"types": {"invoice invoice", `job type "invoice" is registered twice`},
+		"flags": {"invoice", "no pool: give --pool or SYNCLINE_POOL"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if err := unique(tc.types); err == nil || !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("error is %v, want one that says %q", err, tc.want)
+			program := exec.CommandContext(t.Context(), os.Args[0])
+			program.Env = []string{asProgram + "=" + tc.types}
+			var said bytes.Buffer
+			program.Stderr = &said
+			exit, ok := errors.AsType[*exec.ExitError](program.Run())
+			if !ok || exit.ExitCode() != 2 || !strings.Contains(said.String(), tc.want) {
+				t.Errorf("it ends with %v and says %q, want exit code 2 and %q", exit, said.String(), tc.want)
 			}
 		})
-	}
-	if err := unique([]job.Type{job.Handle("a", nothing), job.Handle("b", nothing)}); err != nil {
-		t.Errorf("two types are refused: %v", err)
 	}
 }
