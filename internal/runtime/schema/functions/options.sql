@@ -158,6 +158,11 @@ DECLARE
     || '{tenant,idempotency_key,dedupe_key,dedupe_window_ms,trigger_source,trigger_ref}'::text[];
   c_long constant bigint := 366::bigint * 100 * 86400 * 1000;
   v_options constant jsonb := coalesce(p_options, '{}');
+  v_allowed constant text[] := CASE WHEN p_child THEN c_child ELSE c_start END;
+  v_name text;
+  v_value jsonb;
+  v_window bigint;
+  v_pool text;
   v run;
 BEGIN
   IF coalesce(p_job_type, '') = '' THEN
@@ -166,28 +171,39 @@ BEGIN
   v.job_type := p_job_type;
   v.created_at := clock_timestamp();
   IF v_options <> '{}' THEN
-    PERFORM start_known(v_options, CASE WHEN p_child THEN c_child ELSE c_start END);
-    v.pool := start_text('pool', v_options -> 'pool');
-    v.priority := start_number('priority', v_options -> 'priority', -100, 100);
-    v.run_at := v.created_at + start_number('delay_ms', v_options -> 'delay_ms', 0, c_long) * interval '1 millisecond';
-    v.lane_key := start_text('lane', v_options -> 'lane');
-    v.lane_namespace := start_text('lane_namespace', v_options -> 'lane_namespace');
-    v.lane_limit := start_number('lane_limit', v_options -> 'lane_limit', 1, 10000);
-    v.collision := start_word('collision', v_options -> 'collision', '{queue,reject,replace}');
-    v.tenant := start_text('tenant', v_options -> 'tenant');
-    v.scope := start_text('scope', v_options -> 'scope');
-    v.idempotency_key := start_text('idempotency_key', v_options -> 'idempotency_key');
-    v.dedupe_key := start_text('dedupe_key', v_options -> 'dedupe_key');
-    v.max_attempts := start_number('max_attempts', v_options -> 'max_attempts', 1, 1000000);
-    v.deadline_millis := start_number('deadline_ms', v_options -> 'deadline_ms', 1, c_long);
-    v.trigger_source := start_word('trigger_source', v_options -> 'trigger_source', '{manual,schedule,event,parent}');
-    v.trigger_ref := start_text('trigger_ref', v_options -> 'trigger_ref');
-    v.tags := start_tags(v_options -> 'tags');
-    v.close_policy := start_word('close_policy', v_options -> 'close_policy', '{terminate,cancel,abandon}');
+    IF jsonb_typeof(v_options) <> 'object' THEN
+      PERFORM start_known(v_options, v_allowed);
+    END IF;
+    -- Only what is there is read: most calls give one or two.
+    FOR v_name, v_value IN SELECT e.key, e.value FROM jsonb_each(v_options) AS e LOOP
+      IF v_name <> ALL (v_allowed) THEN
+        PERFORM start_known(v_options, v_allowed);
+      END IF;
+      CASE v_name
+        WHEN 'pool' THEN v.pool := start_text(v_name, v_value);
+        WHEN 'priority' THEN v.priority := start_number(v_name, v_value, -100, 100);
+        WHEN 'delay_ms' THEN v.run_at := v.created_at + start_number(v_name, v_value, 0, c_long) * interval '1 millisecond';
+        WHEN 'lane' THEN v.lane_key := start_text(v_name, v_value);
+        WHEN 'lane_namespace' THEN v.lane_namespace := start_text(v_name, v_value);
+        WHEN 'lane_limit' THEN v.lane_limit := start_number(v_name, v_value, 1, 10000);
+        WHEN 'collision' THEN v.collision := start_word(v_name, v_value, '{queue,reject,replace}');
+        WHEN 'tenant' THEN v.tenant := start_text(v_name, v_value);
+        WHEN 'scope' THEN v.scope := start_text(v_name, v_value);
+        WHEN 'idempotency_key' THEN v.idempotency_key := start_text(v_name, v_value);
+        WHEN 'dedupe_key' THEN v.dedupe_key := start_text(v_name, v_value);
+        WHEN 'dedupe_window_ms' THEN v_window := start_number(v_name, v_value, 1, c_long);
+        WHEN 'max_attempts' THEN v.max_attempts := start_number(v_name, v_value, 1, 1000000);
+        WHEN 'deadline_ms' THEN v.deadline_millis := start_number(v_name, v_value, 1, c_long);
+        WHEN 'trigger_source' THEN v.trigger_source := start_word(v_name, v_value, '{manual,schedule,event,parent}');
+        WHEN 'trigger_ref' THEN v.trigger_ref := start_text(v_name, v_value);
+        WHEN 'tags' THEN v.tags := start_tags(v_value);
+        WHEN 'close_policy' THEN v.close_policy := start_word(v_name, v_value, '{terminate,cancel,abandon}');
+      END CASE;
+    END LOOP;
     IF v.lane_key IS NULL AND num_nonnulls(v.lane_namespace, v.lane_limit, v.collision) > 0 THEN
       RAISE EXCEPTION 'options "lane_namespace", "lane_limit" and "collision" need the option "lane"' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF (v.dedupe_key IS NULL) <> (start_number('dedupe_window_ms', v_options -> 'dedupe_window_ms', 1, c_long) IS NULL) THEN
+    IF (v.dedupe_key IS NULL) <> (v_window IS NULL) THEN
       RAISE EXCEPTION 'options "dedupe_key" and "dedupe_window_ms" need each other' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF v.lane_key IS NOT NULL THEN
@@ -196,7 +212,8 @@ BEGIN
       v.lane := lane_id(v.tenant, v.lane_namespace, v.lane_key);
     END IF;
   END IF;
-  v.pool := start_pool(p_job_type, v.pool);
+  SELECT x.name INTO v_pool FROM pool x WHERE x.name = coalesce(v.pool, (SELECT t.pool FROM job_type t WHERE t.name = p_job_type));
+  v.pool := coalesce(v_pool, start_pool(p_job_type, v.pool));
   v.priority := coalesce(v.priority, 0);
   v.run_at := coalesce(v.run_at, v.created_at);
   v.deadline_at := v.created_at + v.deadline_millis * interval '1 millisecond';

@@ -6,6 +6,9 @@ CREATE OR REPLACE FUNCTION start_insert(p run) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 AS $$
+DECLARE
+  v_fair boolean;
+  v_wakes boolean;
 BEGIN
   INSERT INTO run (id, job_type, pool, tenant, scope, idempotency_key, dedupe_key, parent, root, spawn_key, spawn_replay,
                    close_policy, collision, priority, lane, lane_namespace, lane_key, lane_limit, trigger_source, trigger_ref,
@@ -21,10 +24,15 @@ BEGIN
     INSERT INTO scheduled (id, pool, job_type, run_at, priority, lane)
     VALUES (p.id, p.pool, p.job_type, p.run_at, p.priority, p.lane);
   ELSE
+    SELECT coalesce(g.fair, false), coalesce(x.tuning ->> 'wakeMode', '') <> 'Poll' INTO v_fair, v_wakes
+    FROM pool x
+    LEFT JOIN pool_gate g ON g.pool = x.name
+    WHERE x.name = p.pool;
     INSERT INTO ready (id, pool, job_type, tenant, vstart, lane)
-    VALUES (p.id, p.pool, p.job_type, (SELECT coalesce(p.tenant, '') FROM pool_gate g WHERE g.pool = p.pool AND g.fair),
-            vstart(p.run_at, p.priority), p.lane);
-    PERFORM wake(ARRAY[p.pool]);
+    VALUES (p.id, p.pool, p.job_type, CASE WHEN v_fair THEN coalesce(p.tenant, '') END, vstart(p.run_at, p.priority), p.lane);
+    IF v_wakes THEN
+      PERFORM pg_notify(current_schema() || '_wake', p.pool);
+    END IF;
   END IF;
   IF p.deadline_at IS NOT NULL THEN
     INSERT INTO deadline (run, at) VALUES (p.id, p.deadline_at);
