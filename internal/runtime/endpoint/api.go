@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 )
@@ -35,6 +36,7 @@ type api struct {
 	log           *slog.Logger
 	held          *registry
 	db            *pgxpool.Pool
+	calls         *prometheus.CounterVec
 
 	mu     sync.Mutex
 	server *http.Server
@@ -112,23 +114,44 @@ func (a *api) close(ctx context.Context) error {
 // routes are the API's paths.
 func (a *api) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /v1/runs/{run}", a.authenticated(a.look))
-	mux.Handle("POST /v1/runs/{run}/extend", a.authenticated(a.extend))
-	mux.Handle("POST /v1/runs/{run}/progress", a.authenticated(a.progress))
-	mux.Handle("POST /v1/runs/{run}/spawn", a.authenticated(a.spawn))
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+	mux.Handle("GET /v1/runs/{run}", a.counted("look", a.authenticated(a.look)))
+	mux.Handle("POST /v1/runs/{run}/extend", a.counted("extend", a.authenticated(a.extend)))
+	mux.Handle("POST /v1/runs/{run}/progress", a.counted("progress", a.authenticated(a.progress)))
+	mux.Handle("POST /v1/runs/{run}/spawn", a.counted("spawn", a.authenticated(a.spawn)))
+	mux.Handle("/", a.counted("other", func(w http.ResponseWriter, _ *http.Request) {
 		_ = refuse(w, &problem{Status: http.StatusNotFound, Detail: "there is no such path or method: use GET /v1/runs/{run}, " +
 			"or POST /v1/runs/{run}/extend, /progress or /spawn"})
-	})
+	}))
 	return mux
+}
+
+// counted bounds a request and counts what an operation answers.
+func (a *api) counted(operation string, answer http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		answer(seen, r)
+		a.calls.WithLabelValues(operation, class(seen.status)).Inc()
+	})
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // operation does what one request asks for about a flight. What it returns is the answer, nil for 204.
 type operation func(r *http.Request, f *flight) (any, *problem)
 
 // authenticated finds the flight that the request's token belongs to.
-func (a *api) authenticated(do operation) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func (a *api) authenticated(do operation) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		run, err := strconv.ParseInt(r.PathValue("run"), 10, 64)
 		scheme, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		var f *flight
@@ -143,11 +166,10 @@ func (a *api) authenticated(do operation) http.Handler {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			_ = refuse(w, unauthorized)
 		default:
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			value, p := do(r, f)
 			_ = reply(w, value, p)
 		}
-	})
+	}
 }
 
 // state is what an endpoint sees of its run.

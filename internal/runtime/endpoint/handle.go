@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/syncline-dev/syncline/internal/runtime/egress"
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
@@ -19,7 +20,7 @@ const (
 	maxOutput = jobs.MaxPayload
 	// maxExcuse bounds what is read of any other answer.
 	maxExcuse = 16 << 10
-	// unreachable is the code of an attempt without an answer.
+	// unreachable is the code of an attempt without an answer, and its result in the metrics.
 	unreachable = "unreachable"
 )
 
@@ -43,11 +44,27 @@ func (h *Handler) Handle(ctx context.Context, c *jobs.Claim) (json.RawMessage, e
 	return judge(a)
 }
 
-// send makes the exchange. Redirects are not followed: the signed run goes to the declared URL and nowhere else.
+// send makes the exchange and measures it.
 func (h *Handler) send(f *flight, r *http.Request) (answer, error) {
+	open := h.service.metrics.Open
+	open.Inc()
+	defer open.Dec()
+	began := time.Now()
+	a, err := h.exchange(r, f.bearer)
+	h.service.metrics.Seconds.WithLabelValues(h.spec.Type).Observe(time.Since(began).Seconds())
+	result := class(a.status)
+	if err != nil {
+		result, err = explain(f, err)
+	}
+	h.service.metrics.Requests.WithLabelValues(h.spec.Type, result).Inc()
+	return a, err
+}
+
+// exchange posts and reads the answer. Redirects are not followed: the signed run goes to the declared URL and nowhere else.
+func (h *Handler) exchange(r *http.Request, bearer string) (answer, error) {
 	resp, err := h.service.transport.RoundTrip(r)
 	if err != nil {
-		return answer{}, h.explain(f, err)
+		return answer{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	limit := int64(maxExcuse)
@@ -56,29 +73,29 @@ func (h *Handler) send(f *flight, r *http.Request) (answer, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil && succeeded(resp.StatusCode) {
-		return answer{}, h.explain(f, err)
+		return answer{}, err
 	}
 	return answer{
 		status: resp.StatusCode, header: resp.Header, body: body[:min(int64(len(body)), limit)],
-		cut: int64(len(body)) > limit, bearer: f.bearer,
+		cut: int64(len(body)) > limit, bearer: bearer,
 	}, nil
 }
 
-// explain gives a failed exchange its meaning. What it returns never quotes what the endpoint sent.
-func (h *Handler) explain(f *flight, err error) error {
+// explain gives a failed exchange its meaning, and its result for the metrics. Neither quotes what the endpoint sent.
+func explain(f *flight, err error) (result string, meaning error) {
 	if cause := context.Cause(f.ctx); errors.Is(cause, errTimeout) {
-		return jobs.WithCode("timeout", fmt.Errorf("the endpoint gave no complete answer in time: %w", cause))
+		return "timeout", jobs.WithCode("timeout", fmt.Errorf("the endpoint gave no complete answer in time: %w", cause))
 	} else if cause != nil {
-		return cause
+		return "abandoned", cause
 	}
 	if refused, ok := errors.AsType[*egress.RefusedAddressError](err); ok {
-		return jobs.Permanent("refused_address", fmt.Errorf("%w: no handler is served there", refused))
+		return "refused", jobs.Permanent("refused_address", fmt.Errorf("%w: no handler is served there", refused))
 	}
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return jobs.WithCode(unreachable, fmt.Errorf("the endpoint's certificate is refused: %w", e.Err))
+		return unreachable, jobs.WithCode(unreachable, fmt.Errorf("the endpoint's certificate is refused: %w", e.Err))
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok {
-		return jobs.WithCode(unreachable, fmt.Errorf("reach the endpoint: %w", e))
+		return unreachable, jobs.WithCode(unreachable, fmt.Errorf("reach the endpoint: %w", e))
 	}
-	return jobs.WithCode(unreachable, errors.New("the connection to the endpoint broke, or its answer is not HTTP"))
+	return unreachable, jobs.WithCode(unreachable, errors.New("the connection to the endpoint broke, or its answer is not HTTP"))
 }

@@ -35,6 +35,9 @@ type answer struct {
 
 func succeeded(status int) bool { return status >= 200 && status < 300 }
 
+// class is a status as the metrics show it.
+func class(status int) string { return strconv.Itoa(min(status/100, 5)) + "xx" }
+
 // judge says what becomes of the run.
 func judge(a answer) (json.RawMessage, error) {
 	s := a.status

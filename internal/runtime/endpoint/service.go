@@ -14,6 +14,7 @@ import (
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/sealing"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
+	"github.com/syncline-dev/syncline/internal/runtime/telemetry"
 )
 
 // Opener opens sealed secrets; *sealing.File is the real one.
@@ -33,13 +34,15 @@ type Config struct {
 	// It listens from the first declared handler on.
 	Address string
 	// Host is where endpoints find this process: the pod's IP address. Empty is the host of Address, or loopback.
-	Host string
-	Log  *slog.Logger
+	Host    string
+	Log     *slog.Logger
+	Metrics *telemetry.Endpoints
 }
 
 // Service is what the handlers of one process share. It is safe for concurrent use.
 type Service struct {
 	log       *slog.Logger
+	metrics   *telemetry.Endpoints
 	transport *http.Transport
 	secrets   *secrets
 	held      *registry
@@ -53,11 +56,12 @@ func New(cfg Config) *Service {
 	}
 	s := &Service{
 		log:       cfg.Log,
+		metrics:   cfg.Metrics,
 		transport: newTransport(egress.Declared()),
 		secrets:   &secrets{pool: cfg.Pool, db: cfg.DB, sealing: cfg.Sealing},
 		held:      newRegistry(),
 	}
-	s.api = &api{address: cfg.Address, host: cfg.Host, log: cfg.Log, held: s.held, db: cfg.DB}
+	s.api = &api{address: cfg.Address, host: cfg.Host, log: cfg.Log, held: s.held, db: cfg.DB, calls: cfg.Metrics.Calls}
 	return s
 }
 

@@ -73,6 +73,24 @@ type Worker struct {
 	Unserved *prometheus.GaugeVec
 	// TaskFailures counts failed calls of periodic tasks, by task.
 	TaskFailures *prometheus.CounterVec
+	// Endpoints are those of the job types that the pool declares with a URL.
+	Endpoints *Endpoints
+}
+
+// Endpoints are the metrics of requests to users' endpoints and of what these ask for meanwhile. Types are those that the
+// pool declares; no URL, run, token or word of an answer is in any label.
+type Endpoints struct {
+	// Requests counts requests that have ended, by job type and result: the class of the answer's status (2xx, 3xx, 4xx, 5xx),
+	// or timeout, unreachable, refused (the address is a forbidden one) or abandoned (the claim ended first: cancel, drain,
+	// lost lease).
+	Requests *prometheus.CounterVec
+	// Seconds is the time from dialling to the last byte of the answer, by job type, however the request ended.
+	Seconds *prometheus.HistogramVec
+	// Open is the number of requests that have not ended.
+	Open prometheus.Gauge
+	// Calls counts requests to the worker-local API, by operation (look, extend, progress, spawn, or other for what is none)
+	// and the class of its answer (2xx, 4xx, 5xx).
+	Calls *prometheus.CounterVec
 }
 
 // NewWorker registers the metrics of a worker of a pool.
@@ -99,6 +117,12 @@ func NewWorker(r prometheus.Registerer, pool string) *Worker {
 		Retired:          f.counter("retired_runs_total", "Runs removed because they had outlived their pool's retention."),
 		Unserved:         f.gauges("unserved_due_runs", "Due runs whose job type no live worker of the pool serves, by job type.", "type"),
 		TaskFailures:     f.counters("task_failures_total", "Failed calls of periodic tasks, by task.", "task"),
+		Endpoints: &Endpoints{
+			Requests: f.counters("endpoint_requests_total", "Requests to endpoints that have ended, by job type and result.", "type", "result"),
+			Seconds:  f.seconds("endpoint_request_seconds", "Time a request to an endpoint took, by job type.", "type"),
+			Open:     f.gauge("endpoint_open_requests", "Requests to endpoints that have not ended."),
+			Calls:    f.counters("local_api_requests_total", "Requests of endpoints to the worker-local API, by operation and class of the answer.", "operation", "result"),
+		},
 	}
 }
 

@@ -92,10 +92,11 @@ func (o Options) work(ctx context.Context, ready *readiness, registry *prometheu
 		queue.Close()
 		return err
 	}
+	metrics := telemetry.NewWorker(registry, o.Pool)
 	endpoints := endpoint.New(endpoint.Config{
-		Pool: o.Pool, DB: handlers, Sealing: o.Sealing, Address: o.LocalAddress, Host: o.Host, Log: o.Log,
+		Pool: o.Pool, DB: handlers, Sealing: o.Sealing, Address: o.LocalAddress, Host: o.Host, Log: o.Log, Metrics: metrics.Endpoints,
 	})
-	w, err := o.worker(queue, handlers, registry, endpoints)
+	w, err := o.worker(queue, handlers, metrics, endpoints)
 	if err == nil {
 		ready.follow(w.Ready)
 		err = errors.Join(w.Run(ctx), closeEndpoints(ctx, endpoints))
@@ -143,12 +144,11 @@ func (o Options) application() string {
 	return "syncline-worker/" + o.Pod
 }
 
-func (o Options) worker(queue, handlers *pgxpool.Pool, registry *prometheus.Registry, endpoints *endpoint.Service) (*worker.Worker, error) {
+func (o Options) worker(queue, handlers *pgxpool.Pool, metrics *telemetry.Worker, endpoints *endpoint.Service) (*worker.Worker, error) {
 	types, tasks, err := o.Wire(handlers)
 	if err != nil {
 		return nil, err
 	}
-	metrics := telemetry.NewWorker(registry, o.Pool)
 	return worker.New(worker.Config{
 		Pool: o.Pool, Pod: o.Pod, Namespace: o.Namespace, Build: o.Build,
 		Types: types, Declared: declared(endpoints), Tasks: append(o.upkeep(handlers, metrics), tasks...),
