@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -13,8 +14,8 @@ import (
 // Owner is the field manager of everything that the manager writes.
 const Owner = client.FieldOwner("syncline-manager")
 
-// Convert gives the apply configuration C of a status: the fields that are set, and no others.
-func Convert[C any](status any) (*C, error) {
+// convert gives the apply configuration C of a status: the fields that are set, and no others.
+func convert[C any](status any) (*C, error) {
 	text, err := json.Marshal(status)
 	if err != nil {
 		return nil, fmt.Errorf("encode the status: %w", err)
@@ -36,9 +37,18 @@ func Uncached(ctx context.Context, c client.Writer, configuration runtime.ApplyC
 	return c.Apply(ctx, configuration, Owner, client.ForceOwnership, client.DisableReadYourWritesConsistency)
 }
 
-// Status writes a whole status. The caller has made sure that it differs from the one that stands.
-func Status(ctx context.Context, c client.StatusClient, configuration runtime.ApplyConfiguration) error {
-	if err := c.Status().Apply(ctx, configuration, Owner, client.ForceOwnership); err != nil {
+// Status writes a whole status when it differs from the one that stands; of puts its apply configuration C into that of the
+// resource. A resource that is gone needs no status.
+func Status[C, S any](ctx context.Context, c client.StatusClient, stands, status S, of func(*C) runtime.ApplyConfiguration) error {
+	if equality.Semantic.DeepEqual(stands, status) {
+		return nil
+	}
+	configuration, err := convert[C](status)
+	if err != nil {
+		return err
+	}
+	err = c.Status().Apply(ctx, of(configuration), Owner, client.ForceOwnership)
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("write the status: %w", err)
 	}
 	return nil

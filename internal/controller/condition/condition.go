@@ -73,7 +73,7 @@ func (v Verdict) Holds() bool { return v.Status == metav1.ConditionTrue }
 // Stalls says whether only a change by the user helps.
 func (v Verdict) Stalls() bool { return v.consequence == stalls }
 
-// maxMessage is what the API server accepts for a condition's message.
+// maxMessage is what the API server accepts for a condition's message, in bytes to be on the safe side.
 const maxMessage = 32768
 
 // Set is the conditions of one status while it is put together.
@@ -158,11 +158,8 @@ func (s *Set) summary(worst Verdict) []metav1.Condition {
 // condition stamps a verdict; the transition time is kept while the status is.
 func (s *Set) condition(t string, v Verdict) metav1.Condition {
 	c := metav1.Condition{
-		Type: t, Status: v.Status, Reason: v.Reason, Message: v.Message,
+		Type: t, Status: v.Status, Reason: v.Reason, Message: Cut(v.Message, maxMessage),
 		ObservedGeneration: s.generation, LastTransitionTime: s.now,
-	}
-	if len(c.Message) > maxMessage {
-		c.Message = c.Message[:maxMessage]
 	}
 	if i := s.find(t); i >= 0 && s.before[i].Status == v.Status {
 		c.LastTransitionTime = s.before[i].LastTransitionTime

@@ -7,12 +7,11 @@ package connection
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -26,8 +25,8 @@ import (
 	ac "github.com/syncline-dev/syncline/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/syncline-dev/syncline/internal/controller/apply"
 	"github.com/syncline-dev/syncline/internal/controller/condition"
-	"github.com/syncline-dev/syncline/internal/controller/credential"
 	"github.com/syncline-dev/syncline/internal/controller/database"
+	"github.com/syncline-dev/syncline/internal/controller/refer"
 )
 
 const (
@@ -65,21 +64,21 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if r.Now == nil {
 		r.Now = time.Now
 	}
-	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.IntegrationConnection{}, indexSecret, func(o client.Object) []string {
-		if name := secretName(&o.(*v1alpha1.IntegrationConnection).Spec); name != "" {
+	err := refer.Index(ctx, mgr, indexSecret, func(c *v1alpha1.IntegrationConnection) []string {
+		if name := secretName(&c.Spec); name != "" {
 			return []string{name}
 		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("index connections by secret: %w", err)
+		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("integrationconnection").
 		For(&v1alpha1.IntegrationConnection{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.IntegrationSubscription{}, handler.EnqueueRequestsFromMapFunc(ofSubscription),
 			builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, condition.Changed()))).
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofSecret)).
+		WatchesMetadata(&corev1.Secret{}, refer.ToSecret(r.Client, indexSecret, func() client.ObjectList { return &v1alpha1.IntegrationConnectionList{} })).
 		WatchesRawSource(r.Databases.Source(database.KindConnection)).
 		Complete(r)
 }
@@ -87,24 +86,6 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 func ofSubscription(_ context.Context, o client.Object) []reconcile.Request {
 	sub := o.(*v1alpha1.IntegrationSubscription)
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: sub.Namespace, Name: sub.Spec.ConnectionRef.Name}}}
-}
-
-// ofSecret lists the connections that a Secret matters to: those whose credential it holds, all of the namespace when it
-// is the keyset.
-func (r *Reconciler) ofSecret(ctx context.Context, secret client.Object) []reconcile.Request {
-	opts := []client.ListOption{client.InNamespace(secret.GetNamespace())}
-	if secret.GetName() != credential.KeysetSecret {
-		opts = append(opts, client.MatchingFields{indexSecret: secret.GetName()})
-	}
-	var list v1alpha1.IntegrationConnectionList
-	if err := r.Client.List(ctx, &list, opts...); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list the connections of a secret")
-	}
-	requests := make([]reconcile.Request, len(list.Items))
-	for i := range list.Items {
-		requests[i] = reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])}
-	}
-	return requests
 }
 
 // Reconcile brings one connection closer to its spec. It never waits for PostgreSQL.
@@ -127,7 +108,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.writeStatus(ctx, s, status); err != nil {
 		return ctrl.Result{}, err
 	}
-	r.announce(s, status)
+	transitions(c.Status, status).Record(r.Events, &c)
 	return ctrl.Result{RequeueAfter: s.recheck()}, nil
 }
 
@@ -142,24 +123,17 @@ func (s *scope) recheck() time.Duration {
 }
 
 func (r *Reconciler) writeStatus(ctx context.Context, s *scope, status v1alpha1.IntegrationConnectionStatus) error {
-	if equality.Semantic.DeepEqual(s.connection.Status, status) {
-		return nil
-	}
-	configuration, err := apply.Convert[ac.IntegrationConnectionStatusApplyConfiguration](status)
-	if err != nil {
-		return err
-	}
-	return client.IgnoreNotFound(apply.Status(ctx, r.Client,
-		ac.IntegrationConnection(s.name.Name, s.name.Namespace).WithStatus(configuration)))
+	return apply.Status(ctx, r.Client, s.connection.Status, status, func(c *ac.IntegrationConnectionStatusApplyConfiguration) runtime.ApplyConfiguration {
+		return ac.IntegrationConnection(s.name.Name, s.name.Namespace).WithStatus(c)
+	})
 }
 
-// announce tells what has changed, once.
-func (r *Reconciler) announce(s *scope, after v1alpha1.IntegrationConnectionStatus) {
-	before := s.connection.Status.Conditions
+// transitions lists the Events of one reconcile: what became otherwise, never what stays.
+func transitions(before, after v1alpha1.IntegrationConnectionStatus) (all condition.Announcements) {
 	stalled := condition.Find(after.Conditions, v1alpha1.ConditionStalled)
 	for _, reason := range []string{v1alpha1.ReasonSealingKeyLost, v1alpha1.ReasonNameTaken} {
-		if condition.BecameFor(before, after.Conditions, v1alpha1.ConditionStalled, "True", reason) {
-			r.Events.Eventf(s.connection, nil, corev1.EventTypeWarning, reason, "Publish", "%s", stalled.Message)
-		}
+		all.Add(condition.BecameFor(before.Conditions, after.Conditions, v1alpha1.ConditionStalled, "True", reason),
+			corev1.EventTypeWarning, reason, "Publish", stalled.Message)
 	}
+	return all
 }

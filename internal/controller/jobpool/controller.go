@@ -15,23 +15,21 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/syncline-dev/syncline/api/v1alpha1"
 	ac "github.com/syncline-dev/syncline/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/syncline-dev/syncline/internal/controller/apply"
 	"github.com/syncline-dev/syncline/internal/controller/condition"
-	"github.com/syncline-dev/syncline/internal/controller/credential"
 	"github.com/syncline-dev/syncline/internal/controller/database"
+	"github.com/syncline-dev/syncline/internal/controller/refer"
 )
 
 // indexSecret finds JobPools by the Secrets that they name: that of their database and those of their handlers.
@@ -69,17 +67,14 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		r.Now = time.Now
 	}
 	r.applied = make(map[types.UID]rendering)
-	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.JobPool{}, indexSecret, func(o client.Object) []string {
-		return secretNames(&o.(*v1alpha1.JobPool).Spec)
-	})
-	if err != nil {
-		return fmt.Errorf("index job pools by secret: %w", err)
+	if err := refer.Index(ctx, mgr, indexSecret, func(p *v1alpha1.JobPool) []string { return secretNames(&p.Spec) }); err != nil {
+		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("jobpool").
 		For(&v1alpha1.JobPool{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&appsv1.Deployment{}).
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofSecret)).
+		WatchesMetadata(&corev1.Secret{}, refer.ToSecret(r.Client, indexSecret, func() client.ObjectList { return &v1alpha1.JobPoolList{} })).
 		WatchesRawSource(r.Databases.Source(database.KindPool)).
 		Complete(r)
 }
@@ -92,24 +87,6 @@ func secretNames(s *v1alpha1.JobPoolSpec) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// ofSecret lists the pools that a Secret matters to: those that name it, all of the namespace when it is the keyset.
-func (r *Reconciler) ofSecret(ctx context.Context, secret client.Object) []reconcile.Request {
-	opts := []client.ListOption{client.InNamespace(secret.GetNamespace())}
-	if secret.GetName() != credential.KeysetSecret {
-		opts = append(opts, client.MatchingFields{indexSecret: secret.GetName()})
-	}
-	var pools v1alpha1.JobPoolList
-	err := r.Client.List(ctx, &pools, opts...)
-	if err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list the pools of a secret")
-	}
-	requests := make([]reconcile.Request, len(pools.Items))
-	for i := range pools.Items {
-		requests[i] = reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&pools.Items[i])}
-	}
-	return requests
 }
 
 // Reconcile brings one pool closer to its spec. It never waits for PostgreSQL.
@@ -138,54 +115,32 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.writeStatus(ctx, s, status); err != nil {
 		return ctrl.Result{}, err
 	}
-	r.announce(s, status)
+	transitions(s, status).Record(r.Events, &pool)
 	return ctrl.Result{RequeueAfter: s.recheck(now)}, nil
 }
 
-// writeStatus writes the status when it differs from the one that stands.
 func (r *Reconciler) writeStatus(ctx context.Context, s *scope, status v1alpha1.JobPoolStatus) error {
-	if equality.Semantic.DeepEqual(s.pool.Status, status) {
-		return nil
-	}
-	configuration, err := apply.Convert[ac.JobPoolStatusApplyConfiguration](status)
-	if err != nil {
-		return err
-	}
-	return client.IgnoreNotFound(apply.Status(ctx, r.Client, ac.JobPool(s.pool.Name, s.pool.Namespace).WithStatus(configuration)))
+	return apply.Status(ctx, r.Client, s.pool.Status, status, func(c *ac.JobPoolStatusApplyConfiguration) runtime.ApplyConfiguration {
+		return ac.JobPool(s.name.Name, s.name.Namespace).WithStatus(c)
+	})
 }
-
-// announce tells what has changed, once.
-func (r *Reconciler) announce(s *scope, after v1alpha1.JobPoolStatus) {
-	for _, e := range transitions(s, after) {
-		r.Events.Eventf(s.pool, nil, e.kind, e.reason, e.action, "%s", e.note)
-	}
-}
-
-// announcement is an Event to be written.
-type announcement struct{ kind, reason, action, note string }
 
 // transitions lists the Events of one reconcile: what became otherwise, never what stays.
-func transitions(s *scope, after v1alpha1.JobPoolStatus) []announcement {
+func transitions(s *scope, after v1alpha1.JobPoolStatus) (all condition.Announcements) {
 	before := s.pool.Status
-	var all []announcement
-	tell := func(when bool, kind, reason, action, note string) {
-		if when {
-			all = append(all, announcement{kind, reason, action, note})
-		}
-	}
 	reachable := condition.Find(after.Conditions, v1alpha1.ConditionDatabaseReachable)
-	tell(condition.BecameFor(before.Conditions, after.Conditions, v1alpha1.ConditionDatabaseReachable, "False", v1alpha1.ReasonDatabaseUnreachable),
+	all.Add(condition.BecameFor(before.Conditions, after.Conditions, v1alpha1.ConditionDatabaseReachable, "False", v1alpha1.ReasonDatabaseUnreachable),
 		corev1.EventTypeWarning, v1alpha1.EventDatabaseUnreachable, "Connect", reachable.Message)
-	tell(condition.Find(before.Conditions, v1alpha1.ConditionDatabaseReachable).Reason == v1alpha1.ReasonDatabaseUnreachable && reachable.Status == "True",
+	all.Add(condition.Find(before.Conditions, v1alpha1.ConditionDatabaseReachable).Reason == v1alpha1.ReasonDatabaseUnreachable && reachable.Status == "True",
 		corev1.EventTypeNormal, v1alpha1.EventDatabaseRecovered, "Connect", "the database answers again")
-	tell(s.rotated, corev1.EventTypeNormal, v1alpha1.EventSecretRotated, "Connect", "the database is reached by the secret's new value")
+	all.Add(s.rotated, corev1.EventTypeNormal, v1alpha1.EventSecretRotated, "Connect", "the database is reached by the secret's new value")
 	stalled := condition.Find(after.Conditions, v1alpha1.ConditionStalled)
 	for _, reason := range []string{v1alpha1.ReasonNameTaken, v1alpha1.ReasonInvalidTemplate} {
-		tell(condition.BecameFor(before.Conditions, after.Conditions, v1alpha1.ConditionStalled, "True", reason),
+		all.Add(condition.BecameFor(before.Conditions, after.Conditions, v1alpha1.ConditionStalled, "True", reason),
 			corev1.EventTypeWarning, reason, "Reconcile", stalled.Message)
 	}
 	if recovered := leasesRecovered(after) - leasesRecovered(before); before.Claims != nil {
-		tell(recovered > 0, corev1.EventTypeNormal, v1alpha1.EventLeasesRecovered, "Sweep",
+		all.Add(recovered > 0, corev1.EventTypeNormal, v1alpha1.EventLeasesRecovered, "Sweep",
 			fmt.Sprintf("%d runs of workers that lost their lease were put back", recovered))
 	}
 	return all

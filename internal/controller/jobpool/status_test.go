@@ -10,6 +10,7 @@ import (
 
 	"github.com/syncline-dev/syncline/api/v1alpha1"
 	"github.com/syncline-dev/syncline/internal/controller/condition"
+	"github.com/syncline-dev/syncline/internal/controller/condition/conditiontest"
 	"github.com/syncline-dev/syncline/internal/controller/database"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
 )
@@ -175,14 +176,7 @@ func TestConditions(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			list := c.scope.conditions(now)
-			got, ready := condition.Find(list, c.conditionOf), condition.Find(list, "Ready")
-			if diff := cmp.Diff(c.want, [2]string{string(got.Status), got.Reason}); diff != "" {
-				t.Errorf("%s (-want +got):\n%s%s", c.conditionOf, diff, got.Message)
-			}
-			if diff := cmp.Diff(c.ready, [2]string{string(ready.Status), ready.Reason}); diff != "" {
-				t.Errorf("Ready (-want +got):\n%s%s", diff, ready.Message)
-			}
+			conditiontest.Expect(t, c.scope.conditions(now), c.conditionOf, c.want, c.ready)
 		})
 	}
 }
@@ -263,7 +257,7 @@ func TestEventsAreAboutTransitions(t *testing.T) {
 		s.pool.Status = before
 		var all []string
 		for _, e := range transitions(s, s.status(now)) {
-			all = append(all, e.reason)
+			all = append(all, e.Reason)
 		}
 		return all
 	}

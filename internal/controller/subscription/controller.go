@@ -8,11 +8,11 @@ package subscription
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -28,6 +28,7 @@ import (
 	"github.com/syncline-dev/syncline/internal/controller/condition"
 	"github.com/syncline-dev/syncline/internal/controller/connection"
 	"github.com/syncline-dev/syncline/internal/controller/database"
+	"github.com/syncline-dev/syncline/internal/controller/refer"
 )
 
 const (
@@ -72,10 +73,11 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if r.Patience == 0 {
 		r.Patience = patience
 	}
-	if err := index(ctx, mgr, indexPool, func(s *v1alpha1.IntegrationSubscription) string { return s.Spec.PoolRef.Name }); err != nil {
-		return err
-	}
-	if err := index(ctx, mgr, connection.IndexConnection, func(s *v1alpha1.IntegrationSubscription) string { return s.Spec.ConnectionRef.Name }); err != nil {
+	err := errors.Join(
+		refer.Index(ctx, mgr, indexPool, func(s *v1alpha1.IntegrationSubscription) []string { return []string{s.Spec.PoolRef.Name} }),
+		refer.Index(ctx, mgr, connection.IndexConnection, func(s *v1alpha1.IntegrationSubscription) []string { return []string{s.Spec.ConnectionRef.Name} }),
+	)
+	if err != nil {
 		return err
 	}
 	news := builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, condition.Changed()))
@@ -88,16 +90,6 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Complete(r)
 }
 
-func index(ctx context.Context, mgr ctrl.Manager, field string, of func(*v1alpha1.IntegrationSubscription) string) error {
-	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.IntegrationSubscription{}, field, func(o client.Object) []string {
-		return []string{of(o.(*v1alpha1.IntegrationSubscription))}
-	})
-	if err != nil {
-		return fmt.Errorf("index subscriptions by %s: %w", field, err)
-	}
-	return nil
-}
-
 // runRequested lets an update through that asks for a run.
 func runRequested() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
@@ -108,15 +100,8 @@ func runRequested() predicate.Predicate {
 // by maps a resource to the subscriptions that name it.
 func (r *Reconciler) by(field string) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		var list v1alpha1.IntegrationSubscriptionList
-		if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{field: o.GetName()}); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "list the subscriptions that name a resource")
-		}
-		requests := make([]reconcile.Request, len(list.Items))
-		for i := range list.Items {
-			requests[i] = reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])}
-		}
-		return requests
+		return refer.List(ctx, r.Client, &v1alpha1.IntegrationSubscriptionList{},
+			client.InNamespace(o.GetNamespace()), client.MatchingFields{field: o.GetName()})
 	})
 }
 
@@ -143,7 +128,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.writeStatus(ctx, s, status); err != nil {
 		return ctrl.Result{}, err
 	}
-	r.announce(s, status)
+	transitions(sub.Status, status).Record(r.Events, &sub)
 	return ctrl.Result{RequeueAfter: s.recheck()}, nil
 }
 
@@ -156,13 +141,7 @@ func (s *scope) recheck() time.Duration {
 }
 
 func (r *Reconciler) writeStatus(ctx context.Context, s *scope, status v1alpha1.IntegrationSubscriptionStatus) error {
-	if equality.Semantic.DeepEqual(s.sub.Status, status) {
-		return nil
-	}
-	configuration, err := apply.Convert[ac.IntegrationSubscriptionStatusApplyConfiguration](status)
-	if err != nil {
-		return err
-	}
-	return client.IgnoreNotFound(apply.Status(ctx, r.Client,
-		ac.IntegrationSubscription(s.name.Name, s.name.Namespace).WithStatus(configuration)))
+	return apply.Status(ctx, r.Client, s.sub.Status, status, func(c *ac.IntegrationSubscriptionStatusApplyConfiguration) runtime.ApplyConfiguration {
+		return ac.IntegrationSubscription(s.name.Name, s.name.Namespace).WithStatus(c)
+	})
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -57,13 +56,13 @@ func (s *scope) stored() bool {
 
 // observe takes over what the row says.
 func observe(st *v1alpha1.IntegrationSubscriptionStatus, state *schema.SubscriptionState) {
-	st.LastHandledRunRequest = cut(state.RunHandled, maxRequest)
+	st.LastHandledRunRequest = condition.Cut(state.RunHandled, maxRequest)
 	st.NextRunTime = instant(state.NextRun)
 	st.LastSuccessTime = instant(state.LastSuccess)
 	st.LastChangeTime = instant(state.LastChange)
 	st.ConsecutiveFailures = new(int32(state.ConsecutiveFailures))
 	st.Quarantined = &state.Quarantined
-	st.Cursor = cut(cursor(state.Cursor), maxCursor)
+	st.Cursor = condition.Cut(cursor(state.Cursor), maxCursor)
 	st.LastRun = run(state.LastRun)
 }
 
@@ -87,19 +86,8 @@ func run(r *schema.RunState) *v1alpha1.RunStatus {
 		StartTime: instant(&r.Started), CompletionTime: instant(r.Finished),
 		Found: &r.Found, Created: &r.Created, Updated: &r.Updated, Deleted: &r.Deleted, Resurrected: &r.Resurrected,
 		Unchanged: &r.Unchanged, Stale: &r.Stale, Filtered: &r.Filtered, Quarantined: &r.Quarantined,
-		ErrorCode: cut(orZero(r.ErrorCode), maxCode), Error: cut(orZero(r.Error), maxError),
+		ErrorCode: condition.Cut(orZero(r.ErrorCode), maxCode), Error: condition.Cut(orZero(r.Error), maxError),
 	}
-}
-
-// cut shortens a text to a number of bytes without splitting a character.
-func cut(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	for most > 0 && !utf8.RuneStart(text[most]) {
-		most--
-	}
-	return text[:most]
 }
 
 // instant is a time as the API keeps it, in whole seconds.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/syncline-dev/syncline/api/v1alpha1"
 	"github.com/syncline-dev/syncline/internal/controller/condition"
+	"github.com/syncline-dev/syncline/internal/controller/condition/conditiontest"
 	"github.com/syncline-dev/syncline/internal/controller/database"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
 	"github.com/syncline-dev/syncline/internal/runtime/sink"
@@ -207,14 +208,7 @@ func TestConditions(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			list := c.scope.conditions(now)
-			got, ready := condition.Find(list, c.conditionOf), condition.Find(list, "Ready")
-			if diff := cmp.Diff(c.want, [2]string{string(got.Status), got.Reason}); diff != "" {
-				t.Errorf("%s (-want +got):\n%s%s", c.conditionOf, diff, got.Message)
-			}
-			if diff := cmp.Diff(c.ready, [2]string{string(ready.Status), ready.Reason}); diff != "" {
-				t.Errorf("Ready (-want +got):\n%s%s", diff, ready.Message)
-			}
+			conditiontest.Expect(t, c.scope.conditions(now), c.conditionOf, c.want, c.ready)
 		})
 	}
 }
@@ -287,12 +281,6 @@ func TestFailingRunUnderWayKeepsTheVerdict(t *testing.T) {
 	}
 }
 
-func TestLongErrorsAreCutBetweenCharacters(t *testing.T) {
-	if got := cut(strings.Repeat("ä", 1025), 2049); len(got) != 2048 || !strings.HasSuffix(got, "ä") {
-		t.Errorf("cut to %d bytes ending in %q", len(got), got[len(got)-2:])
-	}
-}
-
 func TestEventsAreAboutTransitions(t *testing.T) {
 	well := makeScope().status(now)
 	cases := map[string]struct {
@@ -312,7 +300,7 @@ func TestEventsAreAboutTransitions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			for _, e := range transitions(well, c.after.status(now)) {
-				got = append(got, e.reason)
+				got = append(got, e.Reason)
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("Events (-want +got):\n%s", diff)
@@ -320,7 +308,7 @@ func TestEventsAreAboutTransitions(t *testing.T) {
 		})
 	}
 	failing := makeScope(failed("Transient", "502", 3)).status(now)
-	if got := transitions(failing, well); len(got) != 1 || got[0].reason != v1alpha1.EventRunsRecovered {
+	if got := transitions(failing, well); len(got) != 1 || got[0].Reason != v1alpha1.EventRunsRecovered {
 		t.Errorf("Events when runs recover: %v", got)
 	}
 	if got := transitions(failing, failing); got != nil {
