@@ -99,7 +99,8 @@ func (a *actor) session(ctx context.Context) (served bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer db.Close()
+	// Closing waits for connections that have fallen silent, which may take longer than the way to a database that is back.
+	defer a.peers.wait.Go(db.Close)
 	a.contact = time.Now()
 	for ctx.Err() == nil && !a.idle() {
 		if err := a.cycle(ctx, db); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/syncline-dev/syncline/internal/pgtest"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
+	"github.com/syncline-dev/syncline/test/kill/proxy"
 )
 
 const cluster = "c1"
@@ -119,6 +121,34 @@ func TestDeclaredPoolIsMigratedWrittenAndReadBack(t *testing.T) {
 		view, _ := r.Pool(named("batch"))
 		return applied(view.Row) && view.Row.Generation == 2
 	})
+}
+
+// A database whose packets are swallowed is given up after one round's ten seconds; its connections are closed meanwhile,
+// which takes longer.
+func TestASilentDatabaseIsGivenUpAfterOneRound(t *testing.T) {
+	t.Parallel()
+	const round, spare = 10 * time.Second, 4 * time.Second
+	db, r := pgtest.NewDB(t), start(t)
+	u, err := url.Parse(db.URI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := proxy.Listen(u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	u.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Port()))
+	r.SetPool(named("batch"), target(u.String()), poolOf("batch", 1, 5))
+	awaitPool(t, r)
+	p.Silence()
+	began := time.Now()
+	await(t, "an unreachable database", func() bool { return !r.Database(target(u.String()).Key()).Reachable })
+	if took := time.Since(began); took > round+spare {
+		t.Errorf("the database is given up after %s, want about %s", took, round)
+	}
+	p.Resume()
+	await(t, "the database that is back", func() bool { return r.Database(target(u.String()).Key()).Ready() })
 }
 
 func TestRowsChangedByHandAreWrittenAgain(t *testing.T) {

@@ -24,6 +24,9 @@ func (a *actor) standIn(ctx context.Context, db *pgxpool.Pool) error {
 	pools, alone := a.unattended()
 	for _, pool := range pools {
 		_, err := schedule.Tick(ctx, db, pool)
+		if err != nil && ctx.Err() != nil {
+			return err // the round's time is over: no fault of one row
+		}
 		a.grumble("start due runs", pool, err)
 	}
 	now := time.Now()
