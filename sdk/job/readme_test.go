@@ -61,7 +61,8 @@ func TestTheReadmesStatementsRun(t *testing.T) {
 		}
 	}
 	var lane string
-	if err := db.QueryRow(ctx, `SELECT lane_key FROM syncline.run WHERE job_type = 'invoice' AND run_at > clock_timestamp()`).Scan(&lane); err != nil || lane != "ann" {
+	err := db.QueryRow(ctx, `SELECT lane_key FROM syncline.run WHERE job_type = 'invoice' AND run_at > clock_timestamp()`).Scan(&lane)
+	if err != nil || lane != "ann" {
 		t.Errorf("the README's start left a run in lane %q: %v", lane, err)
 	}
 }

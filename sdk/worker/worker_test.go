@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 func TestMainSaysWhatItCannotUseAndExitsWithTwo(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ types, want string }{
-		"types": {"invoice invoice", `job type "invoice" is registered twice`},
+		"types": {"invoice letter invoice", `job type "invoice" is registered twice`},
 		"flags": {"invoice", "no pool: give --pool or SYNCLINE_POOL"},
 	} {
 		t.Run(name, func(t *testing.T) {
