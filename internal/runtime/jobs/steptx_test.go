@@ -134,20 +134,25 @@ func TestALostReplyNeitherRepeatsNorLosesAnEffectW64(t *testing.T) {
 	}
 }
 
-// A connection that falls silent at the transaction's begin is given up, and another one does the work.
+// A connection that falls silent at the transaction's begin is given up long before the handler is: its next execution has
+// another one.
 func TestASilentBeginIsGivenUpW64(t *testing.T) {
 	t.Parallel()
 	q := newEffects(t)
 	p := q.proxied()
+	inc := q.register()
 	q.start(jobs.StartParams{})
-	c := q.claimOne(q.register())
+	c := q.claimOne(inc)
 	held := p.Arm("begin", proxy.HoldRequest)
 	ctx, end := context.WithTimeout(t.Context(), time.Minute)
 	defer end()
-	n, err := jobs.StepTx(ctx, c, "charge", effect, jobs.StepRetry(jobs.RetryPolicy{Base: time.Millisecond}))
+	_, err := jobs.StepTx(ctx, c, "charge", effect)
 	<-held.Hit()
 	held.Release()
-	if err != nil || n != 1 || q.effects() != 1 {
+	if err == nil || ctx.Err() != nil || q.effects() != 0 {
+		t.Fatalf("error %v, %v, %d effects; want an error while the handler goes on", err, ctx.Err(), q.effects())
+	}
+	if n, err := jobs.StepTx(ctx, q.again(inc, c), "charge", effect); err != nil || n != 1 || q.effects() != 1 {
 		t.Errorf("result %d, error %v, %d effects; want one effect and no error", n, err, q.effects())
 	}
 }
