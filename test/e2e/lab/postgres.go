@@ -20,9 +20,20 @@ const (
 	Database     = "app"
 )
 
+// A role that owns nothing, as config/samples/endpoint names it.
+const (
+	CallerRole     = "shop"
+	callerPassword = "change-me"
+)
+
 // DatabaseURI is what the application, the operator and the workers connect with.
-func DatabaseURI() string {
-	return fmt.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=disable", Role, Password, Address, PostgresPort, Database)
+func DatabaseURI() string { return uri(Role, Password) }
+
+// CallerURI is what CallerRole connects with.
+func CallerURI() string { return uri(CallerRole, callerPassword) }
+
+func uri(role, password string) string {
+	return fmt.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=disable", role, password, Address, PostgresPort, Database)
 }
 
 func adminURI() string {
@@ -67,6 +78,7 @@ func StartPostgres(ctx context.Context, e *Env) error {
 	for _, statement := range []string{
 		"CREATE ROLE " + Role + " LOGIN PASSWORD '" + Password + "'",
 		"CREATE DATABASE " + Database + " OWNER " + Role,
+		"CREATE ROLE " + CallerRole + " LOGIN PASSWORD '" + callerPassword + "'",
 	} {
 		if _, err := admin.Exec(ctx, statement); err != nil {
 			return fmt.Errorf("make the application's database: %w", err)

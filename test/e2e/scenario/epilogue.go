@@ -16,6 +16,8 @@ func (s *Story) Epilogue() []Step {
 	return []Step{
 		{"tuning", "The pool is tuned while it runs", s.retune},
 		{"custom-worker", "Jobs of one's own: a pool with a custom worker image", s.customWorker},
+		{"handlers", "Jobs served over HTTP: a pool with handlers and an endpoint behind a Service", s.handlers},
+		{"limits", "That pool's limits, stops and handlers change while it runs", s.limits},
 		{"worker-pods", "Worker pods hold no rights, in the cluster or on the node", s.inspectWorkers},
 		{"namespace", "The namespace is deleted with everything in it", s.deleteNamespace},
 		{"uninstall", "The operator is uninstalled, definitions and data stay", s.uninstall},

@@ -17,52 +17,70 @@ type tuned struct {
 	} `json:"metadata"`
 	Status struct {
 		Tuning struct {
-			ObservedGeneration int64 `json:"observedGeneration"`
-			WorkersCurrent     int   `json:"workersCurrent"`
+			ObservedGeneration     int64 `json:"observedGeneration"`
+			WorkersCurrent         int   `json:"workersCurrent"`
+			HeartbeatPeriodSeconds int   `json:"heartbeatPeriodSeconds"`
 		} `json:"tuning"`
 	} `json:"status"`
 }
 
 // inForce reports whether the newest spec runs in every worker, as the status says it.
-func (t tuned) inForce() bool {
-	return t.Status.Tuning.ObservedGeneration == t.Metadata.Generation && t.Status.Tuning.WorkersCurrent == 2
+func (t tuned) inForce(workers int) bool {
+	return t.Status.Tuning.ObservedGeneration == t.Metadata.Generation && t.Status.Tuning.WorkersCurrent == workers
 }
 
 // retune edits what running workers apply, and wants it in force and shown without any container being replaced.
 func (s *Story) retune(ctx context.Context) error {
-	before, err := s.containers(ctx)
-	if err != nil {
-		return err
-	}
-	if err := s.patch(ctx, "jobpool", pool, `{"spec":{"concurrency":7}}`); err != nil {
+	return s.keepContainers(ctx, pool, func() error {
+		return s.tune(ctx, pool, 2, "merge", `{"spec":{"concurrency":7}}`)
+	})
+}
+
+// tune patches a pool and waits until its status shows the new spec in force in all of its workers, for two heartbeats.
+func (s *Story) tune(ctx context.Context, pool string, workers int, kind, change string) error {
+	if err := s.kubectl(ctx, "patch", "jobpool", pool, "--namespace", namespace, "--type="+kind, "--patch", change); err != nil {
 		return err
 	}
 	began := time.Now()
-	if err := s.console.During("wait until status.tuning shows it in both workers", func() error { return s.awaitTuned(ctx) }); err != nil {
-		return err
-	}
-	s.console.Say("In force and shown %.1f s after the edit.", time.Since(began).Seconds())
-	after, err := s.containers(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("not in force after a minute"))
+	defer cancel()
+	var t tuned
+	err := lab.Await(ctx, "tuning", 100*time.Millisecond, func() (ok bool, err error) {
+		t, err = lab.Get[tuned](ctx, s.env, "jobpool", pool, "--namespace", namespace)
+		return t.inForce(workers), err
+	})
 	if err != nil {
 		return err
 	}
-	if !slices.Equal(before, after) {
+	took, limit := time.Since(began), 2*time.Duration(t.Status.Tuning.HeartbeatPeriodSeconds)*time.Second
+	s.console.Say("In force and shown %.1f s after the edit.", took.Seconds())
+	if took > limit {
+		return fmt.Errorf("in force after %s, want two heartbeats (%s) at most", took, limit)
+	}
+	return nil
+}
+
+// keepContainers does something to a pool and wants its containers to be the same afterwards.
+func (s *Story) keepContainers(ctx context.Context, pool string, do func() error) error {
+	before, err := s.containers(ctx, pool)
+	if err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	after, err := s.containers(ctx, pool)
+	if err != nil {
+		return err
+	}
+	if len(before) == 0 || !slices.Equal(before, after) {
 		return fmt.Errorf("containers %v became %v: an edit of the tuning replaced workers", before, after)
 	}
 	return nil
 }
 
-func (s *Story) awaitTuned(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 40*time.Second, errors.New("not in force after 40 s"))
-	defer cancel()
-	return lab.Await(ctx, "tuning", 100*time.Millisecond, func() (bool, error) {
-		t, err := lab.Get[tuned](ctx, s.env, "jobpool", pool, "--namespace", namespace)
-		return t.inForce(), err
-	})
-}
-
-// containers are the ids of the pool's containers, in order.
-func (s *Story) containers(ctx context.Context) ([]string, error) {
+// containers are the ids of a pool's containers, in order.
+func (s *Story) containers(ctx context.Context, pool string) ([]string, error) {
 	list, err := lab.Get[pods](ctx, s.env, "pods", "--namespace", namespace, "--selector", "syncline.dev/pool="+pool)
 	if err != nil {
 		return nil, err
