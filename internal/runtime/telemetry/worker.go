@@ -121,7 +121,7 @@ func NewWorker(r prometheus.Registerer, pool string) *Worker {
 			Requests: f.counters("endpoint_requests_total", "Requests to endpoints that have ended, by job type and result.", "type", "result"),
 			Seconds:  f.seconds("endpoint_request_seconds", "Time a request to an endpoint took, by job type.", "type"),
 			Open:     f.gauge("endpoint_open_requests", "Requests to endpoints that have not ended."),
-			Calls:    f.counters("local_api_requests_total", "Requests of endpoints to the worker-local API, by operation and class of the answer.", "operation", "result"),
+			Calls:    f.counters("local_api_requests_total", "Requests to the worker-local API, by operation and class of the answer.", "operation", "result"),
 		},
 	}
 }
