@@ -9,6 +9,9 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/syncline-dev/syncline/internal/runtime/schema"
 )
 
 // options are what flags and environment say.
@@ -69,10 +72,16 @@ func fromEnvironment(f *flag.FlagSet, env func(string) string) (err error) {
 	return err
 }
 
+// maxPool bounds the name of a pool in bytes, as Kubernetes bounds that of a JobPool.
+const maxPool = 253
+
+// validate refuses what no waiting for the database could cure.
 func (o options) validate() error {
 	switch {
 	case o.pool == "":
 		return errors.New("no pool: give --pool or SYNCLINE_POOL")
+	case len(o.pool) > maxPool || !utf8.ValidString(o.pool) || strings.ContainsRune(o.pool, 0):
+		return fmt.Errorf("--pool is %q, want 1 to %d bytes of UTF-8", o.pool, maxPool)
 	case o.uri == "" && o.uriFile == "":
 		return errors.New("no database: give --database-uri-file, --database-uri or their environment variables")
 	case o.uri != "" && o.uriFile != "":
@@ -83,6 +92,9 @@ func (o options) validate() error {
 		return fmt.Errorf("--drain-timeout is %v, want 0 or more", o.drainTimeout)
 	case o.maxConns < 1 || o.maxConns > 1000:
 		return fmt.Errorf("--database-max-connections is %d, want 1 to 1000", o.maxConns)
+	}
+	if err := schema.ValidName(o.schema); err != nil {
+		return fmt.Errorf("--schema: %w", err)
 	}
 	return nil
 }

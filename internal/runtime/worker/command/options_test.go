@@ -32,11 +32,15 @@ func TestBadOptionsSayWhatToGiveW76(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		"no pool":        {args: []string{"--database-uri=x"}, want: "--pool or SYNCLINE_POOL"},
-		"no database":    {args: []string{"--pool=p"}, want: "--database-uri-file"},
-		"two databases":  {args: []string{"--pool=p", "--database-uri=x", "--database-uri-file=y"}, want: "not both"},
-		"negative drain": {args: []string{"--pool=p", "--database-uri=x", "--drain-timeout=-1s"}, want: "want 0 or more"},
-		"no connections": {args: []string{"--pool=p", "--database-uri=x", "--database-max-connections=0"}, want: "want 1 to 1000"},
+		"no pool":         {args: []string{"--database-uri=x"}, want: "--pool or SYNCLINE_POOL"},
+		"a pool of bytes": {args: []string{"--pool=p\xff", "--database-uri=x"}, want: "--pool is"},
+		"a long pool":     {args: []string{"--pool=" + strings.Repeat("p", 254), "--database-uri=x"}, want: "want 1 to 253 bytes"},
+		"no schema":       {args: []string{"--pool=p", "--database-uri=x", "--schema="}, want: "--schema: schema name is empty"},
+		"a taken schema":  {args: []string{"--pool=p", "--database-uri=x", "--schema=pg_jobs"}, want: "--schema: schema name"},
+		"no database":     {args: []string{"--pool=p"}, want: "--database-uri-file"},
+		"two databases":   {args: []string{"--pool=p", "--database-uri=x", "--database-uri-file=y"}, want: "not both"},
+		"negative drain":  {args: []string{"--pool=p", "--database-uri=x", "--drain-timeout=-1s"}, want: "want 0 or more"},
+		"no connections":  {args: []string{"--pool=p", "--database-uri=x", "--database-max-connections=0"}, want: "want 1 to 1000"},
 		"no pod IP address": {
 			args: []string{"--pool=p", "--database-uri=x"}, env: map[string]string{"POD_IP": "$(POD_IP)"}, want: "the downward API's status.podIP",
 		},
