@@ -10,7 +10,7 @@ export SYNCLINE_CACHE := $(CACHE)
 # CI runs every test anew; a developer's second run may use Go's test cache.
 COUNT := $(if $(CI),-count=1,)
 # The packages that speak SQL, which also run on the oldest and the newest supported PostgreSQL.
-POSTGRES_PACKAGES := ./internal/pgtest/... ./internal/runtime/...
+POSTGRES_PACKAGES := ./internal/pgtest/... ./internal/runtime/... ./internal/controller/database/... ./sdk/...
 
 .PHONY: help
 help: ## List the commands
