@@ -31,17 +31,17 @@
 #define OF_SLOT(s) \
   STEP(handler_succeed, s) STEP(handler_fail, s) STEP(handler_stop, s) STEP(handler_wait, s) STEP(handler_see_request, s) \
   STEP(begin_complete, s) STEP(begin_step, s) STEP(begin_spawn, s) STEP(fence, s) STEP(commit_work, s) STEP(roll_back_work, s) \
-  STEP(lose_commit_reply, s) STEP(settle_lock_lane, s) STEP(settle, s) STEP(settle_lose_reply, s) STEP(settle_abort, s) \
-  STEP(give_back_executing, s)
+  STEP(lose_commit_reply, s) STEP(settle_lock_lane, s) STEP(settle_look, s) STEP(settle_time_out, s) STEP(settle_pass, s) \
+  STEP(settle_decide, s) STEP(settle_answer, s) STEP(settle, s) STEP(settle_lose_reply, s) STEP(settle_abort, s) STEP(give_back_executing, s)
 #define OF_SWEEP(v) \
   STEP(sweep_begin, v) STEP(sweep_delete_late, v) STEP(sweep_lock_lane, v) STEP(sweep_look, v) STEP(sweep_commit, v) \
   STEP(sweep_abort, v) STEP(freeze_in_sweep, v) STEP(end_frozen_sweep, v)
 #define OF_RUN(r) \
-  STEP(become_due, r) STEP(orphan_commit, r) STEP(orphan_abort, r) STEP(signal, r) STEP(cancel_take_side_row, r) STEP(request, r) \
-  STEP(replay, r) STEP(overdue, r)
-#define OF_CALLER \
-  STEP(cancel_take_run, 0) STEP(cancel_lock_lane, 0) STEP(caller_commit, 0) STEP(caller_roll_back, 0) STEP(caller_stay, 0) \
-  STEP(audit_look, 0) STEP(audit_write, 0)
+  STEP(become_due, r) STEP(orphan_commit, r) STEP(orphan_abort, r) STEP(signal, r) STEP(overdue, r) STEP(outsider_begin, r) \
+  STEP(outsider_fence, r) STEP(outsider_commit, r) STEP(outsider_abort, r)
+#define OF_CALLER(c) \
+  STEP(cancel_take_run, c) STEP(cancel_lock_lane, c) STEP(caller_commit, c) STEP(caller_roll_back, c) STEP(caller_stay, c)
+#define OF_CALLER_RUN(n) STEP(cancel_take_side_row, n) STEP(request, n) STEP(replay, n)
 
 /* A random walk instead of a search, for histories to be read: WALK=seed. It ends where nothing can happen any more. */
 c_code {

@@ -73,7 +73,7 @@ static void do_claim_lock_worker(int w) {
 #endif
   claim_step[w] = 2;
 #ifdef S8_LOCK_AND_LOOK_TOGETHER
-  claim_room[w] = holds() ? 1 : 0;      /* one statement: its snapshot is older than the lock it waits for */
+  claim_room[w] = holds() >= LANE_LIMIT;      /* one statement: its snapshot is older than the lock it waits for */
 #endif
 #if !defined(LANE) || defined(S8_NO_LANE_LOCK)
   claim_step[w] = 3;
@@ -129,7 +129,7 @@ static int enters_lane(int w, int r, int full) {
   int q;
   if (full && !may_inherit(r)) { run_place[r] = BLOCKED; return 0; }
 #ifdef ORDER_CHECKED
-  for (q = 0; q < r; q++) if (run_status[q] == PENDING && !run_token[q] && side_lock[q] != CALLER) fail(LANE_ORDER);
+  for (q = 0; q < r; q++) if (run_status[q] == PENDING && !run_token[q] && !is_caller(side_lock[q])) fail(LANE_ORDER);
 #endif
   hold[r] = 1; hold_worker[r] = claim_worker[w]; hold_token[r] = run_token[r]+1;
 #endif
@@ -144,7 +144,7 @@ static void take(int w, int r, int receipt) {
   receipt_token[receipt*RUNS+r] = run_token[r];
 }
 static void do_claim_commit(int w) {
-  int r, receipt, full = holds();
+  int r, receipt, full = holds() >= LANE_LIMIT;
 #ifdef S8_LOCK_AND_LOOK_TOGETHER
   full = claim_room[w]; claim_room[w] = 0;
 #endif
@@ -157,7 +157,7 @@ static void do_claim_commit(int w) {
     run_place[r] &= ~READY;
     if (run_status[r] != PENDING) continue;
 #endif
-    if (enters_lane(w, r, full)) { take(w, r, receipt); full = 1; }
+    if (enters_lane(w, r, full)) { take(w, r, receipt); full = holds() >= LANE_LIMIT; }
   }
   release_claim(w);
   claim_step[w] = 5;

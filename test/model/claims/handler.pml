@@ -103,6 +103,9 @@ static void commit_complete(int r, int worker, int token) {
 #ifndef W26_NO_COMPLETING_ROW      /* its handler still executes: no replay until it has stopped */
   completing_worker[r] = worker; completing_token[r] = token;
 #endif
+#if defined(LANE) && defined(S8_COMPLETE_FREES)
+  delete_hold(r);
+#endif
   settle_as(r, COMPLETED, token);
 }
 static void commit_step(int r, int worker, int token) {
@@ -173,6 +176,33 @@ static int can_orphan_commit(int r) { return orphaned(r); }
 static void do_orphan_commit(int r) { end_orphan(r, 1); }
 static int can_orphan_abort(int r) { return orphaned(r); }
 static void do_orphan_abort(int r) { end_orphan(r, 0); }
+
+/* An outsider completes the run under the token that its handler gave away, at any time and beside the handler. Its
+ * transaction too may idle only for a bounded time. */
+static int given_away(int r) {
+  int s;
+  for (s = 0; s < SLOT_COUNT; s++) if (executes(s) && slot_run[s] == r && current(r, slot_worker[s], slot_token[s])) return 1;
+  return 0;
+}
+static int can_outsider_begin(int r) { return outsiders < OUTSIDERS && !outsider_step[r] && given_away(r); }
+static void do_outsider_begin(int r) {
+  outsiders++; outsider_step[r] = 1; outsider_worker[r] = run_worker[r]; outsider_token[r] = run_token[r];
+}
+static int can_outsider_fence(int r) { return outsider_step[r] == 1 && (!run_lock[r] || !matches(r, outsider_worker[r], outsider_token[r])); }
+static void end_outsider(int r) { outsider_step[r] = outsider_worker[r] = outsider_token[r] = 0; }
+static void do_outsider_fence(int r) {
+  if (!matches(r, outsider_worker[r], outsider_token[r])) { end_outsider(r); return; }
+  run_lock[r] = OUTSIDER; outsider_step[r] = 2;
+}
+static int can_outsider_commit(int r) { return outsider_step[r] == 2; }
+static void do_outsider_commit(int r) {
+  int worker = outsider_worker[r], token = outsider_token[r];
+  run_lock[r] = 0;
+  end_outsider(r);
+  commit_work(COMPLETE, r, worker, token);
+}
+static int can_outsider_abort(int r) { return outsider_step[r] == 2; }
+static void do_outsider_abort(int r) { run_lock[r] = 0; end_outsider(r); }
 
 /* Somebody sends the signal for which a run parks; a parked one is woken unless its side row is locked. */
 static int can_signal(int r) {

@@ -3,12 +3,12 @@ c_code {
 enum {
   STALE_SETTLE = 1, TWO_HOLDS, NO_HOLD, NO_PLACE, RUNNING_IN_PLACE, NO_RECEIPT, ENDED_IN_PLACE, STUCK, STALE_COMPLETE,
   GUESSED, WRITTEN_TWICE, TOO_SMALL, HOLD_GONE, OVERLAP, SAME_TOKEN, LANE_ORDER, STOLEN, STALE_STEP, STEP_TWICE,
-  ORPHAN_CHILD, CLOSED_EARLY
+  ORPHAN_CHILD, CLOSED_EARLY, LATE_REQUEST
 };
 static const char *invariant[] = {
   "",
   "stale-settle: a claim that is not current settled, or gave back",
-  "two-holds: a lane has two claims",
+  "two-holds: a lane has more claims than its limit",
   "no-hold: a running run of the lane has not the hold of its claim",
   "no-place: a pending run does not stand in exactly one side table",
   "running-in-place: a running run stands in a side table",
@@ -28,6 +28,7 @@ static const char *invariant[] = {
   "step-twice: a step's effect was committed twice in one life",
   "orphan-child: a parent has ended without completing, and nobody asked its living child to end",
   "closed-early: a closing parent ended before its child",
+  "late-request: a request of an earlier life reaches a run",
 };
 static void fail(int n) { now.violated = n; }
 
@@ -62,12 +63,12 @@ static void check_place(int r) {
 #endif
 }
 
-/* S8: at most one claim in the lane, a running run has its own hold, and it lasts as long as its handler. */
+/* S8: no more claims in the lane than its limit, a running run has its own hold, and it lasts as long as its handler. */
 static void check_lane(void) {
 #ifdef LANE
   int r, s;
   for (r = 0; r < RUNS; r++) if (run_status[r] == RUNNING && !has_hold(r, run_worker[r], run_token[r])) fail(NO_HOLD);
-  if (holds() > 1) fail(TWO_HOLDS);
+  if (holds() > LANE_LIMIT) fail(TWO_HOLDS);
   for (s = 0; s < SLOT_COUNT; s++) if (executes(s) && worker_row[slot_worker[s]] && !worker_lock[slot_worker[s]]) {
     r = slot_run[s];
     if ((current(r, slot_worker[s], slot_token[s]) || slot_completed[s] == 1 || noted(s)) && !has_hold(r, slot_worker[s], slot_token[s])) fail(HOLD_GONE);
@@ -118,8 +119,13 @@ static void check(void) {
 
 /* Where nothing can happen any more, everything has ended: every run, claim, hold, receipt and statement. Only what a
  * caller's endless transaction holds may be left. */
-static int caller_has(int r) { return caller_step && caller_run == r; }
-static int caller_blocks(int r) { return caller_has(r) && (caller_step <= 2 || caller_step == 4 || caller_step == 6); }
+static int is_caller(int holder) { return holder >= CALLER && holder < CALLER+CALLERS; }
+static int caller_has(int r) { int c; for (c = 0; c < CALLERS; c++) if (caller_step[c] && caller_run[c] == r) return 1; return 0; }
+static int caller_blocks(int r) {
+  int c;
+  for (c = 0; c < CALLERS; c++) if (caller_step[c] && caller_step[c] != 3 && caller_step[c] != 5 && caller_run[c] == r) return 1;
+  return 0;
+}
 static int all_ended(void) {
   int r, k, s, w, kept = 0;
   for (r = 0; r < RUNS; r++) if (caller_has(r) && hold[r]) kept = 1;    /* the lane waits for the caller's run */
@@ -135,6 +141,7 @@ static int all_ended(void) {
   for (s = 0; s < SLOT_COUNT; s++) if (slot_state[s]) return 0;
   for (s = 0; s < SWEEPS; s++) if (sweep_step[s]) return 0;
   for (w = 0; w < WORKERS; w++) if (claim_step[w] || reconcile_step[w]) return 0;
-  return !lane_lock || lane_lock == CALLER;
+  for (r = 0; r < RUNS; r++) if (outsider_step[r]) return 0;
+  return !lane_lock || is_caller(lane_lock);
 }
 };

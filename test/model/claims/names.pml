@@ -31,6 +31,9 @@
 #define orphan_worker now.orphan_worker
 #define orphan_token now.orphan_token
 #define orphan_work now.orphan_work
+#define outsider_step now.outsider_step
+#define outsider_worker now.outsider_worker
+#define outsider_token now.outsider_token
 #define up now.up
 #define incarnation now.incarnation
 #define frozen now.frozen
@@ -47,6 +50,8 @@
 #define slot_token now.slot_token
 #define slot_worker now.slot_worker
 #define slot_lane now.slot_lane
+#define slot_seen now.slot_seen
+#define slot_decided now.slot_decided
 #define slot_transaction now.slot_transaction
 #define slot_completed now.slot_completed
 #define slot_asked now.slot_asked
@@ -57,6 +62,7 @@
 #define caller_step now.caller_step
 #define caller_run now.caller_run
 #define caller_stays now.caller_stays
+#define caller_life now.caller_life
 #define audit_step now.audit_step
 #define audit_seen now.audit_seen
 #define lost_replies now.lost_replies
@@ -66,6 +72,7 @@
 #define self_fences now.self_fences
 #define failures now.failures
 #define transactions now.transactions
+#define outsiders now.outsiders
 #define steps now.steps
 #define parks now.parks
 #define cancels now.cancels

@@ -31,15 +31,18 @@ static void free_hold(int r, int worker, int token) {
     ) delete_hold(r);
 #endif
 }
-/* S8: the lane has room, and a blocked run waits for it. */
+/* S8: the lane has room for a blocked run, beside the ready ones that stand before it. */
 static int first_blocked(void) {
 #ifdef LANE
-  int r;
-  if (!holds()) for (r = 0; r < RUNS; r++) if (run_place[r] == BLOCKED && !side_lock[r]) return r;
+  int r, room = LANE_LIMIT - holds();
+  for (r = 0; r < RUNS && room > 0; r++) if (!side_lock[r]) {
+    if (run_place[r] == BLOCKED && !(hold[r] && hold_worker[r])) return r;
+    if (run_place[r] == READY && !hold[r]) room--;
+  }
 #endif
   return -1;
 }
-static void wake_lane(void) { int r = first_blocked(); if (r >= 0) run_place[r] = READY; }
+static void wake_lane(void) { int r; while ((r = first_blocked()) >= 0) run_place[r] = READY; }
 
 /* Trees. A closing parent ends when its child has; a parked one becomes ready. Rows that somebody has locked are passed
  * over: the sweep meets them again (S7). */
@@ -101,7 +104,7 @@ static void end_run(int r, int status) {
 static void settle_as(int r, int status, int token) { run_settled[r] = token; end_run(r, status); }
 
 static void clear_slot(int s) {
-  slot_state[s] = slot_run[s] = slot_token[s] = slot_worker[s] = slot_completed[s] = slot_asked[s] = slot_transaction[s] = 0;
+  slot_state[s] = slot_run[s] = slot_token[s] = slot_worker[s] = slot_completed[s] = slot_asked[s] = slot_transaction[s] = slot_seen[s] = slot_decided[s] = 0;
 }
 static int free_slots(int w) { int s, n = 0; for (s = w*SLOTS; s < w*SLOTS+SLOTS; s++) n += !slot_state[s]; return n; }
 /* S3: a new incarnation is a new row with a new id. */

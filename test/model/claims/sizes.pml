@@ -21,6 +21,12 @@
 #ifndef ATTEMPTS
 #define ATTEMPTS 2       /* attempts before a run fails */
 #endif
+#ifndef LANE_LIMIT
+#define LANE_LIMIT 1     /* claims that the lane may have at once */
+#endif
+#ifndef CALLERS
+#define CALLERS 1        /* callers at one time */
+#endif
 #ifndef LOSSES
 #define LOSSES 5         /* lost leases before a run ends as lost */
 #endif
@@ -47,6 +53,9 @@
 #ifndef TRANSACTIONS
 #define TRANSACTIONS 0   /* handlers that complete their run in a transaction of their own */
 #endif
+#ifndef OUTSIDERS
+#define OUTSIDERS 0      /* processes that a handler gave its token, and that complete the run in transactions of their own */
+#endif
 #ifndef STEPS
 #define STEPS 0          /* handlers that write a memoised step in a transaction of their own */
 #endif
@@ -69,7 +78,8 @@
 #define AUDITS 0         /* audits in two statements, which S7 forbids */
 #endif
 
-/* LANE: all runs share one lane with room for one claim.
+/* LANE: all runs share one lane.
+ * DIRECT: a settle looks and writes in two steps, as it does with rows that it finds free: what comes in between is waited for.
  * TREE: run 0 is a parent whose handler may spawn run 1; with CLOSE_CANCEL its close policy is cancel, else terminate.
  * S4_KEPT: processes obey S4, and the check "no handler beside a newer claim" is on. Everything in the database is
  * searched without it: it must not depend on S4. */

@@ -37,4 +37,19 @@ OF_RUN(1)
 #if RUNS > 2
 OF_RUN(2)
 #endif
-OF_CALLER
+OF_CALLER(0)
+OF_CALLER_RUN(0)
+#if RUNS > 1
+OF_CALLER_RUN(1)
+#endif
+#if RUNS > 2
+OF_CALLER_RUN(2)
+#endif
+#if CALLERS > 1
+OF_CALLER(1)
+OF_CALLER_RUN(10)
+#if RUNS > 1
+OF_CALLER_RUN(11)
+#endif
+#endif
+STEP(audit_look, 0) STEP(audit_write, 0)

@@ -18,12 +18,15 @@ byte hold[RUNS]; byte hold_worker[RUNS]; byte hold_token[RUNS];  /* lane_hold; w
 byte worker_row[INCARNATIONS+1]; byte worker_lives[INCARNATIONS+1]; byte incarnations;
 byte receipt_worker[RECEIPTS]; byte receipt_token[RECEIPTS*RUNS];
 
-/* Row locks: 0 is free. Side rows: 1+w a claim of process w, 40 the caller. Run rows: 10+s the handler in slot s, 40 the
- * caller, 50 a transaction whose process died or lost its connection. The lane: 1+w a claim, 10+s a settle, 30+v sweep
- * v, 60+w a reconcile, 40 the caller. Worker rows: for key share by a claim, or for update by a sweep or reconcile. */
+/* Row locks: 0 is free. Side rows: 1+w a claim of process w, 40+c caller c. Run rows: 10+s the handler in slot s, 40+c a
+ * caller, 50 a transaction whose process died or lost its connection, 51 an outsider's. The lane: 1+w a claim, 10+s a settle, 30+v sweep
+ * v, 60+w a reconcile, 40+c a caller. Worker rows: for key share by a claim, or for update by a sweep or reconcile. */
 byte side_lock[RUNS]; byte run_lock[RUNS]; byte lane_lock;
 byte worker_shared[INCARNATIONS+1]; byte worker_lock[INCARNATIONS+1];
 byte orphan_worker[RUNS]; byte orphan_token[RUNS]; byte orphan_work[RUNS];  /* behind a lock of 50 */
+
+/* An outsider: a process to which a handler gave its token. step: 0 none, 1 has begun, 2 has the run's lock. */
+byte outsider_step[RUNS]; byte outsider_worker[RUNS]; byte outsider_token[RUNS];
 
 /* Processes. claim_step: 0 none, 1 sent, 2 worker row locked, 3 lane decided, 5 answered. */
 byte up[WORKERS]; byte incarnation[WORKERS]; byte frozen[WORKERS];
@@ -37,16 +40,20 @@ byte reconcile_step[WORKERS]; byte reconcile_token[WORKERS*RUNS];
  * step, 5 and 6 of a spawn. completed: 1 committed, 2 the commit's reply was lost. */
 byte slot_state[SLOT_COUNT]; byte slot_run[SLOT_COUNT]; byte slot_token[SLOT_COUNT]; byte slot_worker[SLOT_COUNT];
 byte slot_lane[SLOT_COUNT];                    /* its settle has the lane's lock */
+/* DIRECT. seen: 1 its settle has seen the run under its claim and free, and will write it; 2 to 5, with a rule switched off,
+ * it has passed the run over, and statements that follow decide what may go. */
+byte slot_seen[SLOT_COUNT]; byte slot_decided[SLOT_COUNT];
 byte slot_transaction[SLOT_COUNT]; byte slot_completed[SLOT_COUNT]; byte slot_asked[SLOT_COUNT];  /* asked: called complete */
 
 byte sweep_step[SWEEPS]; byte sweep_frozen[SWEEPS]; byte sweep_worker[SWEEPS*RUNS]; byte sweep_token[SWEEPS*RUNS];
 
-/* One caller. step: 0 none, 1 has one lock, 2 has both, 3 asks about a running run, 4 replays, 6 wants the lane. */
-byte caller_step; byte caller_run; byte caller_stays;
+/* Callers. step: 0 none, 1 has one lock, 2 has both, 3 asks about a running run, 4 replays, 6 wants the lane. life: the
+ * number of replays that the request names. */
+byte caller_step[CALLERS]; byte caller_run[CALLERS]; byte caller_stays[CALLERS]; byte caller_life[CALLERS];
 byte audit_step; byte audit_seen;
 
 byte lost_replies; byte expiries; byte crashes; byte freezes; byte self_fences; byte failures; byte transactions;
-byte steps; byte parks; byte overdues; byte cancels; byte replays; byte drains; byte audits;
+byte outsiders; byte steps; byte parks; byte overdues; byte cancels; byte replays; byte drains; byte audits;
 byte violated;                                 /* the number of the invariant that does not hold */
 byte finished;
 
@@ -75,5 +82,6 @@ byte finished;
 
 #define CALLER 40
 #define ORPHAN 50
+#define OUTSIDER 51
 #define PARENT 0
 #define CHILD 1

@@ -17,7 +17,7 @@ static void run_row(State *s, int r) {
   fprintf(to, "{'id':%d,'status':'%s','claimed_by':%d,'claim_token':%d,'lease_losses':%d,'replays':%d", r+1,
     status_name[s->run_status[r]], s->run_worker[r], s->run_token[r], s->run_losses[r], s->run_replays[r]);
 #ifdef LANE
-  fprintf(to, ",'lane':1,'lane_limit':1");
+  fprintf(to, ",'lane':1,'lane_limit':%d", LANE_LIMIT);
 #endif
 #ifdef TREE
   if (r == CHILD) fprintf(to, ",'parent':1,'spawn_key':'child','close_policy':'%s'",
@@ -111,6 +111,7 @@ static void show_run(int r) {
   if (now.request[r]) printf(" request");
   if (now.memo[r]) printf(" memo:%d", now.memo[r]);
   if (now.completing_token[r]) printf(" completing:%d/%d", now.completing_worker[r], now.completing_token[r]);
+  if (now.outsider_step[r]) printf(" outsider of %d/%d%s", now.outsider_worker[r], now.outsider_token[r], now.outsider_step[r] > 1 ? ", locked" : "");
   printf("; ");
 }
 static const char *slot_name[] = {"free", "executes", "succeeded", "failed", "stopped", "told to stop", "cancelled", "asks to wait"};
@@ -137,7 +138,8 @@ static void show(const char *step, int which) {
       now.slot_token[s], now.slot_transaction[s] ? " in a transaction" : "",
       now.slot_completed[s] == 1 ? " completed" : now.slot_completed[s] == 2 ? " unknown" : "");
   if (now.lane_lock) printf("lane locked by %d; ", now.lane_lock);
-  if (now.caller_step) printf("caller at %d with run %d%s; ", now.caller_step, now.caller_run, now.caller_stays ? ", stays" : "");
+  for (i = 0; i < CALLERS; i++) if (now.caller_step[i])
+    printf("caller %d at %d with run %d%s; ", i, now.caller_step[i], now.caller_run[i], now.caller_stays[i] ? ", stays" : "");
   if (now.violated) printf("*** %s", invariant[now.violated]);
   printf("\n");
   changes(&before);

@@ -205,6 +205,21 @@ func (r *Relation) writesFit(id int64, run *runState) error {
 	return nil
 }
 
+// closesLast is the close policy cancel: a run that has not completed ends after such children, however it ends. A child
+// that is replayed lives on its own.
+func (r *Relation) closesLast(id int64, run *runState) error {
+	if !r.tx.closed[id] || !run.status.ended() || run.status == Done {
+		return nil
+	}
+	for _, c := range run.children {
+		child := r.runs[c]
+		if child != nil && child.policy == "cancel" && child.life == 0 && !child.status.ended() {
+			return r.refuse("closing", fmt.Sprintf("run %d has ended, and its child %d is still %s", id, c, child.status))
+		}
+	}
+	return nil
+}
+
 // childrenKnow is the close policy: when a run ends without having completed, its children end too, or are asked to. A
 // run may also be cancelled alone, which the rows do not tell; a child that is replayed lives on its own.
 func (r *Relation) childrenKnow(id int64, run *runState) error {

@@ -183,7 +183,7 @@ func (r *Relation) sound(id int64) error {
 	if run == nil {
 		return nil
 	}
-	for _, check := range []func(int64, *runState) error{r.onePlace, r.holdFits, r.writesFit, r.childrenKnow} {
+	for _, check := range []func(int64, *runState) error{r.onePlace, r.holdFits, r.writesFit, r.closesLast, r.childrenKnow} {
 		if err := check(id, run); err != nil {
 			return err
 		}

@@ -88,6 +88,7 @@ var (
 	unwaits   = E{Kind: history.Unplaced, Run: 1, Place: "waiting"}
 	bornA     = E{Kind: history.Registered, Worker: 1, Writer: "pod a"}
 	completeB = E{Kind: history.Settled, Run: 1, Worker: 1, Token: 1, Status: history.Done, Writer: "pod b"}
+	cancelled = E{Kind: history.Settled, Run: 1, Worker: 1, Token: 1, Status: history.Cancelled}
 	fails     = E{Kind: history.Settled, Run: 1, Worker: 1, Token: 1, Status: history.Failed}
 	asks      = E{Kind: history.Requested, Run: 2}
 	park      = together(E{Kind: history.Parked, Run: 1, Worker: 1, Token: 1, Status: history.Pending},
@@ -100,6 +101,7 @@ var (
 	cutShort  = E{Kind: history.Overran, Run: 1, Worker: 1, Token: 1, Status: history.Failed}
 	overruns  = together(E{Kind: history.Overran, Run: 1, Worker: 1, Token: 1, Status: history.TimedOut}, executes)
 	closed    = together(E{Kind: history.Ended, Run: 1, Status: history.Failed}, unwaits)
+	revived   = together(E{Kind: history.Replayed, Run: 2, Status: history.Pending}, placed(2))
 	childEnds = together(E{Kind: history.Ended, Run: 2, Status: history.Cancelled}, unplaced(2))
 )
 
@@ -126,17 +128,18 @@ func TestAcceptAllowsWhatTheProtocolDoes(t *testing.T) {
 			born, other, laned, together(claim, hold), together(giveBack, E{Kind: history.Kept, Run: 1, Lane: 7, Token: 1}),
 			together(again, E{Kind: history.Inherited, Run: 1, Lane: 7, Worker: 2, Token: 2}),
 		},
-		"a lane held by a handler that completed":   {born, laned, together(claim, hold), together(finish, executes), together(stops, free, forget)},
-		"a lane freed by the sweep":                 {born, laned, together(claim, hold), together(finish, executes), together(gone, free, stops, forget)},
-		"a child that is asked to end":              append(begun, child(2, "terminate"), together(fails, forget, asks)),
-		"a child that ends with its parent":         append(begun, child(2, "terminate"), together(fails, forget, childEnds)),
-		"a child that is let go":                    append(begun, child(2, "abandon"), together(fails, forget)),
-		"a child of a completed parent":             append(begun, child(2, "terminate"), together(complete, forget)),
-		"a parent that ends after its child":        append(begun, child(2, "cancel"), closing, childEnds, closed),
-		"a parent whose end is taken back to close": append(begun, child(2, "cancel"), twoSteps, childEnds, closed),
-		"a child of the parent's next life":         append(begun, child(2, "abandon"), together(complete, forget), replay, again, later(1)),
-		"ended under a handler that does not stop":  append(begun, overruns, together(stops, forget), replay, again),
-		"a run forgotten":                           append(begun, together(complete, forget), E{Kind: history.Purged, Run: 1}),
+		"a lane held by a handler that completed":       {born, laned, together(claim, hold), together(finish, executes), together(stops, free, forget)},
+		"a lane freed by the sweep":                     {born, laned, together(claim, hold), together(finish, executes), together(gone, free, stops, forget)},
+		"a child that is asked to end":                  append(begun, child(2, "terminate"), together(fails, forget, asks)),
+		"a child that ends with its parent":             append(begun, child(2, "terminate"), together(fails, forget, childEnds)),
+		"a child that is let go":                        append(begun, child(2, "abandon"), together(fails, forget)),
+		"a child of a completed parent":                 append(begun, child(2, "terminate"), together(complete, forget)),
+		"a parent that ends after its child":            append(begun, child(2, "cancel"), closing, childEnds, closed),
+		"a parent whose end is taken back to close":     append(begun, child(2, "cancel"), twoSteps, childEnds, closed),
+		"a parent that has not seen its child's replay": append(begun, child(2, "cancel"), childEnds, revived, together(fails, forget)),
+		"a child of the parent's next life":             append(begun, child(2, "abandon"), together(complete, forget), replay, again, later(1)),
+		"ended under a handler that does not stop":      append(begun, overruns, together(stops, forget), replay, again),
+		"a run forgotten":                               append(begun, together(complete, forget), E{Kind: history.Purged, Run: 1}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -186,20 +189,25 @@ func TestAcceptRefusesWhatTheProtocolForbids(t *testing.T) {
 		"another's hold taken over": {[]any{
 			born, other, laned, together(claim, hold), giveBack, together(again, E{Kind: history.Inherited, Run: 1, Lane: 7, Worker: 2, Token: 2}),
 		}, "S8"},
-		"completed by a caller":                   {[]any{start, together(E{Kind: history.Ended, Run: 1, Status: history.Done}, unplaced(1))}, "S10"},
-		"replayed while its handler executes":     {append(begun, together(finish, executes), replay), "W26"},
-		"a handler's row without its completion":  {append(begun, writes, giveBack), "completion"},
-		"a handler's row of another claim":        {append(begun, giveBack, again, together(writes, finish2)), "completion"},
-		"a handler's row committed twice":         {append(begun, together(finish, writes, writes)), "completion"},
-		"an ended run altered":                    {append(begun, complete, E{Kind: history.Altered, Run: 1}), "protocol"},
-		"a live run forgotten":                    {append(begun, E{Kind: history.Purged, Run: 1}), "protocol"},
-		"a run that nobody started":               {[]any{born, claim}, "protocol"},
-		"an attempt spent by waiting":             {append(begun, costly), "park"},
-		"a child of a parent that has ended":      {append(begun, together(complete, forget), child(2, "terminate")), "spawn"},
-		"a child of a parent that waits":          {append(begun, giveBack, child(2, "terminate")), "spawn"},
-		"a second child for a key":                {append(begun, child(2, "terminate"), child(3, "terminate")), "spawn"},
-		"a child that nobody tells":               {append(begun, child(2, "terminate"), together(fails, forget)), "close policy"},
-		"a parent that ends before its child":     {append(begun, child(2, "cancel"), closing, closed), "closing"},
+		"completed by a caller":                     {[]any{start, together(E{Kind: history.Ended, Run: 1, Status: history.Done}, unplaced(1))}, "S10"},
+		"replayed while its handler executes":       {append(begun, together(finish, executes), replay), "W26"},
+		"a handler's row without its completion":    {append(begun, writes, giveBack), "completion"},
+		"a handler's row of another claim":          {append(begun, giveBack, again, together(writes, finish2)), "completion"},
+		"a handler's row committed twice":           {append(begun, together(finish, writes, writes)), "completion"},
+		"an ended run altered":                      {append(begun, complete, E{Kind: history.Altered, Run: 1}), "protocol"},
+		"a live run forgotten":                      {append(begun, E{Kind: history.Purged, Run: 1}), "protocol"},
+		"a run that nobody started":                 {[]any{born, claim}, "protocol"},
+		"an attempt spent by waiting":               {append(begun, costly), "park"},
+		"a child of a parent that has ended":        {append(begun, together(complete, forget), child(2, "terminate")), "spawn"},
+		"a child of a parent that waits":            {append(begun, giveBack, child(2, "terminate")), "spawn"},
+		"a second child for a key":                  {append(begun, child(2, "terminate"), child(3, "terminate")), "spawn"},
+		"a child that nobody tells":                 {append(begun, child(2, "terminate"), together(fails, forget)), "close policy"},
+		"a parent that ends before its child":       {append(begun, child(2, "cancel"), closing, closed), "closing"},
+		"a parent that does not wait for its child": {append(begun, child(2, "cancel"), together(fails, forget, asks)), "closing"},
+		"a parent cancelled beside its child":       {append(begun, child(2, "cancel"), together(cancelled, forget, asks)), "closing"},
+		"a pending parent that ends beside its child": {
+			append(begun, child(2, "cancel"), giveBack, together(E{Kind: history.Ended, Run: 1, Status: history.Cancelled}, unplaced(1), asks)), "closing",
+		},
 		"a child of the life before":              {append(begun, together(complete, forget), replay, again, child(2, "abandon")), "spawn"},
 		"an ended run that closes later":          {append(begun, fails, twoSteps[1:]), "closing"},
 		"replayed under a handler that goes on":   {append(begun, overruns, replay), "W26"},

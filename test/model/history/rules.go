@@ -188,26 +188,11 @@ func (r *Relation) endedPending(run *runState, e Event) error {
 	if e.Status == Done {
 		return r.refuse("S10", "nobody but a claim completes a run")
 	}
-	if run.end != "" {
-		if err := r.closes(run, e); err != nil {
-			return err
-		}
+	if run.end != "" && e.Status != run.end {
+		return r.refuse("closing", fmt.Sprintf("the run was going to be %s", run.end))
 	}
 	run.end = ""
 	r.setStatus(run, e)
-	return nil
-}
-
-// closes says that the children for which a closing run waits have ended. One that is replayed lives on its own.
-func (r *Relation) closes(run *runState, e Event) error {
-	if e.Status != run.end {
-		return r.refuse("closing", fmt.Sprintf("the run was going to be %s", run.end))
-	}
-	for _, id := range run.children {
-		if child := r.runs[id]; child != nil && child.policy == "cancel" && child.life == 0 && !child.status.ended() {
-			return r.refuse("closing", fmt.Sprintf("child %d is still %s", id, child.status))
-		}
-	}
 	return nil
 }
 
