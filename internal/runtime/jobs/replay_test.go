@@ -152,6 +152,23 @@ func TestReplayObeysTheDedupeWindowW25(t *testing.T) {
 	mustIs(t, err, jobs.ErrCollision, "replay with the key of a run that lives again")
 }
 
+// The key of a failed run went to a later one, which has failed too: whoever lives again has it.
+func TestAReplayTakesItsDedupeKeyBackW25(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	first := q.start(deduped())
+	q.fail(inc, q.claimOne(inc))
+	second := q.start(deduped())
+	q.fail(inc, q.claimOne(inc))
+	q.replay(first, jobs.ReplayScratch, 1)
+	if r, err := jobs.Start(t.Context(), q.db, deduped()); err != nil || r.RunID != first {
+		t.Errorf("a start finds %+v, %v, want run %d, which lives again", r, err, first)
+	}
+	_, err := jobs.Replay(t.Context(), q.db, second, "", jobs.ReplayScratch)
+	mustIs(t, err, jobs.ErrCollision, "replay of the run that had the key in between")
+}
+
 // A start that found the key of a failed run free, while a replay of that run is under way, finds it taken.
 func TestAReplayKeepsItsDedupeKeyFromAStartUnderWayW25(t *testing.T) {
 	t.Parallel()

@@ -58,27 +58,49 @@ CREATE OR REPLACE FUNCTION replay_admit(p run) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 AS $$
-DECLARE
-  v_other bigint;
 BEGIN
   IF p.dedupe_key IS NOT NULL THEN
-    -- Moved by nothing that counts, so that a start which has found the key free looks again.
-    UPDATE dedupe d
-    SET expires_at = d.expires_at + interval '1 microsecond'
-    WHERE d.tenant = coalesce(p.tenant, '') AND d.job_type = p.job_type AND d.key = p.dedupe_key AND d.run = p.id;
-    SELECT d.run INTO v_other
-    FROM dedupe d
-    JOIN run r ON r.id = d.run
-    WHERE d.tenant = coalesce(p.tenant, '') AND d.job_type = p.job_type AND d.key = p.dedupe_key AND d.run <> p.id
-      AND d.expires_at > clock_timestamp() AND r.status IN ('pending', 'running', 'completed');
-    IF FOUND THEN
-      RAISE EXCEPTION 'dedupe key "%" of job type "%" is taken by run %', p.dedupe_key, p.job_type, v_other
-        USING ERRCODE = 'SL003', DETAIL = v_other::text;
-    END IF;
+    PERFORM replay_dedupe(p);
   END IF;
   IF p.collision <> 'queue' THEN
     PERFORM start_collide(p);
   END IF;
+END $$;
+
+-- Takes the run's dedupe key again, as long as its window lasts, also from a later run that has ended without having
+-- completed. The row is always moved, if by nothing that counts: a start which has found the key free looks again.
+CREATE OR REPLACE FUNCTION replay_dedupe(p run) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+  v_run bigint;
+  v_expires timestamptz;
+  v_live boolean;
+BEGIN
+  FOR i IN 1..100 LOOP
+    SELECT d.run, d.expires_at, d.run <> p.id AND coalesce(r.status IN ('pending', 'running', 'completed'), false)
+    INTO v_run, v_expires, v_live
+    FROM dedupe d
+    LEFT JOIN run r ON r.id = d.run
+    WHERE d.tenant = coalesce(p.tenant, '') AND d.job_type = p.job_type AND d.key = p.dedupe_key AND d.expires_at > clock_timestamp();
+    IF NOT FOUND THEN
+      RETURN;
+    END IF;
+    IF v_live THEN
+      RAISE EXCEPTION 'dedupe key "%" of job type "%" is taken by run %', p.dedupe_key, p.job_type, v_run
+        USING ERRCODE = 'SL003', DETAIL = v_run::text;
+    END IF;
+    UPDATE dedupe d
+    SET run = p.id, expires_at = v_expires + interval '1 microsecond'
+    WHERE d.tenant = coalesce(p.tenant, '') AND d.job_type = p.job_type AND d.key = p.dedupe_key
+      AND d.run = v_run AND d.expires_at = v_expires;
+    IF FOUND THEN
+      RETURN;
+    END IF;
+  END LOOP;
+  RAISE EXCEPTION 'dedupe key "%" of job type "%" changes hands all the time', p.dedupe_key, p.job_type
+    USING ERRCODE = 'serialization_failure';
 END $$;
 
 -- Puts the life that has ended away: how it ended, unless an attempt says so already, and the steps that the next one
