@@ -18,11 +18,12 @@ func (q *queue) cancelIn(tx jobs.Querier, run int64, want jobs.CancelAnswer) {
 	}
 }
 
-// impatient makes every later session fail at once instead of waiting for a lock.
+// impatient makes every later session fail soon instead of waiting for a lock. Not at once: transactions that notify commit
+// one after the other, those of other tests on this server too.
 func (q *queue) impatient() {
 	q.t.Helper()
 	cfg := q.db.Config()
-	cfg.ConnConfig.RuntimeParams["lock_timeout"] = "1"
+	cfg.ConnConfig.RuntimeParams["lock_timeout"] = "200"
 	q.reconnect(cfg)
 }
 

@@ -47,6 +47,18 @@ BEGIN
       array_fill('reconciled'::text, ARRAY[v_n]), array_fill('its worker does not know of the claim'::text, ARRAY[v_n]),
       array_fill(0::bigint, ARRAY[v_n]), array_fill(false, ARRAY[v_n])) AS o;
   END IF;
+  -- A receipt stays while it names a hold that cannot be freed, because somebody has the lane. Receipts go before holds and
+  -- notes: of a run that was busy above and ends from here on the receipt stays, for the next time.
+  DELETE FROM receipt c
+  WHERE c.worker = p_worker
+    AND NOT EXISTS (
+      SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
+      JOIN run r ON r.id = t.id
+      WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', c.worker, t.token))
+    AND NOT EXISTS (
+      SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
+      JOIN lane_hold h ON h.run = t.id AND h.token = t.token AND h.worker = c.worker
+      WHERE h.lane <> ALL (v_lanes));
   -- Of a claim that is not held no handler executes, however its run has ended: a deadline may have done that (overdue).
   IF cardinality(v_lanes) > 0 THEN
     DELETE FROM lane_hold h
@@ -60,18 +72,6 @@ BEGIN
   IF v_pools IS NOT NULL THEN
     PERFORM wake(v_pools);
   END IF;
-  -- A receipt stays while it names a hold that could not be freed, because somebody has the lane.
-  DELETE FROM receipt c
-  WHERE c.worker = p_worker
-    AND NOT EXISTS (
-      SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
-      JOIN run r ON r.id = t.id
-      WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', c.worker, t.token))
-    AND NOT EXISTS (
-      SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
-      JOIN lane_hold h ON h.run = t.id AND h.token = t.token AND h.worker = c.worker
-      WHERE h.lane <> ALL (v_lanes));
-  -- After the receipts: of a run that ends in between the receipt is still there for the next time.
   DELETE FROM completing c
   WHERE c.worker = p_worker
     AND NOT EXISTS (SELECT FROM unnest(p_runs, p_tokens) AS held (id, token) WHERE held.id = c.run AND held.token = c.token);

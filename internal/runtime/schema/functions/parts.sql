@@ -1,8 +1,9 @@
 -- Functions are one theme a file. They hold no data and are written anew whenever their text has changed, after the
 -- migrations, with the search path set to the schema. A function whose arguments or result change is dropped by a migration.
 --
--- Order of locks, so that nothing deadlocks: worker, lane (by key), receipt, side row, run (by id). What callers may hold
--- (side rows, pending runs, pool rows) is only ever taken with SKIP LOCKED by what workers call.
+-- Order of locks that are waited for, so that nothing deadlocks: worker, lane (by key), side row, run (by id), receipt, row
+-- of completing. Everything else is passed over when somebody has it, and so is what callers may hold (side rows, pending
+-- runs, pool rows) by what workers call. The model of it is test/model/lockorder.pml.
 --
 -- READ COMMITTED is assumed: in a volatile function each statement sees what was committed before that statement.
 --

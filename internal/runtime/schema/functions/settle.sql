@@ -26,6 +26,7 @@ DECLARE
   v_tokens bigint[];
   v_other_ids bigint[];
   v_other_tokens bigint[];
+  v_busy bigint[] := '{}';
   v_pools text[] := '{}';
 BEGIN
   IF cardinality(p_lanes) > 0 THEN
@@ -90,17 +91,22 @@ BEGIN
     v_tokens := v_tokens || v_other_tokens;
   END IF;
 
+  -- Runs that were passed over, because the transaction in doubt that holds them has not ended when this statement looks.
+  -- They keep lane and note and are answered busy, even if they end before the answer: the next settle sees to them.
+  IF cardinality(v_ids) < cardinality(p_runs) THEN
+    SELECT coalesce(array_agg(r.id), '{}') INTO v_busy
+    FROM unnest(p_runs, p_tokens) AS t (id, token)
+    JOIN run r ON r.id = t.id
+    WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, t.token);
+  END IF;
+
   IF cardinality(p_parented) > 0 THEN
     v_pools := v_pools || wake_parents(p_parented);
   END IF;
   IF cardinality(p_lanes) > 0 THEN
-    -- Not of a busy run: its handler's transaction is in doubt, and the next settle frees it.
     DELETE FROM lane_hold h
     USING unnest(p_runs, p_tokens) AS t (id, token)
-    WHERE h.run = t.id AND h.token = t.token AND h.worker = p_worker
-      AND NOT EXISTS (
-        SELECT FROM run r
-        WHERE r.id = t.id AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, t.token));
+    WHERE h.run = t.id AND h.token = t.token AND h.worker = p_worker AND t.id <> ALL (v_busy);
     v_pools := v_pools || lane_wake(p_lanes);
   END IF;
   IF cardinality(v_pools) > 0 THEN
@@ -111,20 +117,20 @@ BEGIN
     DELETE FROM receipt c WHERE c.id = ANY (p_receipts) AND c.worker = p_worker;
     RETURN;
   END IF;
-  -- A handler that completed its run itself, or outlived the run's deadline, has stopped.
-  DELETE FROM completing c
-  USING unnest(p_runs, p_tokens) AS t (id, token)
-  WHERE c.run = t.id AND c.token = t.token AND c.worker = p_worker;
   -- Something was not settled by this call: a receipt goes only when nothing in it runs under its worker and token.
   DELETE FROM receipt c
   WHERE c.id = ANY (p_receipts) AND c.worker = p_worker AND NOT EXISTS (
     SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
     JOIN run r ON r.id = t.id
     WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', c.worker, t.token));
+  -- A handler that completed its run itself, or outlived the run's deadline, has stopped.
+  DELETE FROM completing c
+  USING unnest(p_runs, p_tokens) AS t (id, token)
+  WHERE c.run = t.id AND c.token = t.token AND c.worker = p_worker AND t.id <> ALL (v_busy);
   RETURN QUERY
   SELECT t.id, t.token,
-         CASE WHEN r.settled_token = t.token THEN 'already'
-              WHEN (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, t.token) THEN 'busy'
+         CASE WHEN t.id = ANY (v_busy) THEN 'busy'
+              WHEN r.settled_token = t.token THEN 'already'
               ELSE 'lost' END
   FROM unnest(p_runs, p_tokens) AS t (id, token)
   LEFT JOIN run r ON r.id = t.id

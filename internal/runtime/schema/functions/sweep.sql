@@ -330,7 +330,9 @@ BEGIN
     WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', c.worker, t.token));
 
   -- Handlers that had ended their runs themselves are gone with their workers.
-  DELETE FROM completing c WHERE NOT EXISTS (SELECT FROM worker w WHERE w.id = c.worker);
+  DELETE FROM completing
+  WHERE run IN (
+    SELECT c.run FROM completing c WHERE NOT EXISTS (SELECT FROM worker w WHERE w.id = c.worker) FOR UPDATE OF c SKIP LOCKED);
 
   ended := ended + sweep_requests();
 
