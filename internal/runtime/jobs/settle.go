@@ -221,12 +221,21 @@ func (i *Incarnation) settled(batch []Settlement, results []SettleResult) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for k, s := range batch {
-		if results[k] == Busy || s.Claim.confirmed {
-			continue
+		if results[k] != Busy {
+			i.confirm(s.Claim)
 		}
-		s.Claim.confirmed = true
-		if i.receipts[s.Claim.receipt]--; i.receipts[s.Claim.receipt] <= 0 {
-			delete(i.receipts, s.Claim.receipt)
-		}
+	}
+}
+
+// confirm forgets one claim. The caller holds the mutex.
+func (i *Incarnation) confirm(c *Claim) {
+	if c.confirmed {
+		return
+	}
+	c.confirmed = true
+	if n := i.receipts[c.receipt]; n > 1 {
+		i.receipts[c.receipt] = n - 1
+	} else {
+		delete(i.receipts, c.receipt)
 	}
 }

@@ -117,6 +117,16 @@ func (i *Incarnation) claimed(claims []*Claim) {
 	}
 }
 
+// Forget says that claims were never handed out and that their return was not confirmed. From now on a beat that finds one of
+// their receipts asks for a reconcile, however many it takes: one may have to pass over what somebody else has locked.
+func (i *Incarnation) Forget(claims ...*Claim) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, c := range claims {
+		i.confirm(c)
+	}
+}
+
 const reconcileSQL = `SELECT given_back FROM reconcile($1, $2, $3)`
 
 // Reconcile gives back what the database says this incarnation runs and the process does not hold, without spending an

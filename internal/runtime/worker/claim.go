@@ -324,6 +324,7 @@ func (c *claimer) dispatch(ctx context.Context, inc *jobs.Incarnation, claims []
 	case len(claims) == 0:
 	case !c.life.acts(inc.ID, time.Now()):
 		c.log.WarnContext(ctx, "claim came after the lease's deadline, nothing is handed out", slog.Int("runs", len(claims)))
+		inc.Forget(claims...)
 		c.unsure.Store(true)
 	case c.stopped.Load():
 		c.giveBack(ctx, inc, claims)
@@ -335,13 +336,17 @@ func (c *claimer) dispatch(ctx context.Context, inc *jobs.Incarnation, claims []
 	}
 }
 
-// giveBack returns what was claimed but never handed out.
+// giveBack returns what was claimed but never handed out. What is not confirmed is for reconciles.
 func (c *claimer) giveBack(ctx context.Context, inc *jobs.Incarnation, claims []*jobs.Claim) {
 	short, end := c.bounded(ctx)
 	defer end()
 	defer context.AfterFunc(c.givenUp, end)()
-	if _, err := c.store.GiveBack(short, inc, claims...); err != nil {
+	results, err := c.store.GiveBack(short, inc, claims...)
+	if err != nil {
 		c.trouble.failed(ctx, c.log, err)
+	}
+	if err != nil || slices.Contains(results, jobs.Busy) {
+		inc.Forget(claims...)
 		c.unsure.Store(true)
 	}
 }
