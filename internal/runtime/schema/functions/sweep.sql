@@ -196,13 +196,18 @@ BEGIN
     RETURNING pool
   )
   SELECT count(*), coalesce(array_agg(DISTINCT pool), '{}') INTO repaired, pools FROM i;
-  WITH i AS (
-    INSERT INTO receipt (worker, pod, ids, tokens)
-    SELECT r.claimed_by, '', ARRAY[r.id], ARRAY[r.claim_token]
+  -- Apart, so that receipts are looked at for the few runs of dead workers only.
+  WITH o AS MATERIALIZED (
+    SELECT r.id, r.claimed_by, r.claim_token
     FROM run r
     WHERE r.id > v_from AND r.id <= v_to AND r.status = 'running'
       AND NOT EXISTS (SELECT FROM worker w WHERE w.id = r.claimed_by)
-      AND NOT EXISTS (SELECT FROM receipt c WHERE c.worker = r.claimed_by AND r.id = ANY (c.ids))
+  ),
+  i AS (
+    INSERT INTO receipt (worker, pod, ids, tokens)
+    SELECT o.claimed_by, '', ARRAY[o.id], ARRAY[o.claim_token]
+    FROM o
+    WHERE NOT EXISTS (SELECT FROM receipt c WHERE c.worker = o.claimed_by AND o.id = ANY (c.ids))
     RETURNING id
   )
   SELECT count(*) INTO v_n FROM i;
