@@ -49,7 +49,7 @@ func (s *Story) handlers(ctx context.Context) error {
 		}
 		runs[do] = run
 	}
-	if err := s.console.During("wait until all have ended", func() error { return s.awaitEnded(ctx, invoices) }); err != nil {
+	if err := s.console.During("wait until all have ended", func() error { return s.awaitEnded(ctx) }); err != nil {
 		return err
 	}
 	if err := s.holdAnswers(ctx, runs); err != nil {
@@ -133,12 +133,12 @@ func (s *Story) refuseUnsigned(ctx context.Context) error {
 	return nil
 }
 
-// awaitEnded waits until no run of a pool is left that is to be executed.
-func (s *Story) awaitEnded(ctx context.Context, pool string) error {
+// awaitEnded waits until no run of the pool is left that is to be executed.
+func (s *Story) awaitEnded(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 60*time.Second, errors.New("runs are left after 60 s"))
 	defer cancel()
-	return lab.Await(ctx, "runs of pool "+pool, 100*time.Millisecond, func() (bool, error) {
-		left, err := s.count(ctx, `SELECT count(*) FROM syncline.run WHERE pool = $1 AND status IN ('pending', 'running')`, pool)
+	return lab.Await(ctx, "runs of pool "+invoices, 100*time.Millisecond, func() (bool, error) {
+		left, err := s.count(ctx, `SELECT count(*) FROM syncline.run WHERE pool = $1 AND status IN ('pending', 'running')`, invoices)
 		return left == 0, err
 	})
 }

@@ -51,7 +51,7 @@ func (s *Story) limitRunning(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.awaitEnded(ctx, invoices); err != nil {
+	if err := s.awaitEnded(ctx); err != nil {
 		return err
 	}
 	// By the database's own times: how many of the runs were running when one was claimed.
@@ -74,7 +74,7 @@ func (s *Story) limitStarts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.awaitEnded(ctx, invoices); err != nil {
+	if err := s.awaitEnded(ctx); err != nil {
 		return err
 	}
 	return s.hold(ctx, "four starts within half a second", `SELECT count(*)
@@ -119,7 +119,7 @@ func (s *Story) holdAndDrain(ctx context.Context) error {
 	if err := s.tuneInvoices(ctx, `{"stopPolicy":"None"}`); err != nil {
 		return err
 	}
-	if err := s.awaitEnded(ctx, invoices); err != nil {
+	if err := s.awaitEnded(ctx); err != nil {
 		return err
 	}
 	n, err := s.count(ctx, `SELECT count(*) FROM syncline.run WHERE id = $1 AND status = 'completed' AND claimed_at > $2`, late, released)
@@ -160,7 +160,7 @@ func (s *Story) serveAnotherType(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.awaitEnded(ctx, invoices); err != nil {
+	if err := s.awaitEnded(ctx); err != nil {
 		return err
 	}
 	return s.hold(ctx, "runs of the added type that the endpoint has served",
