@@ -11,10 +11,11 @@ import (
 )
 
 // latency measures the time from an enqueue in one process to the start of the handler in another, while both are idle.
+// "bare" is what the machine and PostgreSQL take of it.
 func (b *bench) latency(ctx context.Context, name string) error {
 	systems := b.pick([]load{
 		{sys: synclineSystem{}, concurrency: 10}, {sys: riverSystem{}, concurrency: 10},
-		{sys: graphileSystem{b.peers}, concurrency: 10},
+		{sys: graphileSystem{b.peers}, concurrency: 10}, {sys: bareSystem{}, concurrency: 10},
 	})
 	for round := range b.rounds {
 		for i := range systems {

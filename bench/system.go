@@ -59,6 +59,8 @@ func runWorker(arg string) (err error) {
 		return runSyncline(ctx, t)
 	case "floor":
 		return runFloor(ctx, t)
+	case "bare":
+		return runBare(ctx, t)
 	case "river":
 		return runRiver(ctx, t)
 	}
