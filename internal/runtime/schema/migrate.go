@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/tern/v2/migrate"
 )
 
@@ -36,9 +38,18 @@ const (
 	existsSQL = `SELECT count(*) > 0 FROM pg_catalog.pg_namespace WHERE nspname = $1`
 )
 
+// lockPatience is how long a migration waits for a lock before it lets go of everything and tries again. A migration locks
+// whole tables: while it waits for somebody's open transaction, all others wait behind it. It is shorter than PostgreSQL's
+// deadlock_timeout by default, so that of a migration and a worker that wait for each other the migration gives up.
+const lockPatience = 500 * time.Millisecond
+
+// lockPause is the time between two tries, in which those who waited behind a migration work off what they have.
+const lockPause = time.Second
+
 // Migrate creates the schema when it is missing and brings it to Current, each migration in a transaction of its own,
 // under an advisory lock keyed by the schema's name: several at once run one after the other and the later ones find
-// nothing to do. It needs the right to create the schema (or CREATE on an existing one), no superuser. A schema that a
+// nothing to do. Work goes on meanwhile: what a transaction that stays open keeps locked is tried again until ctx ends,
+// and nobody waits behind it for longer than a moment. It needs the right to create the schema (or CREATE on an existing one), no superuser. A schema that a
 // newer binary made is left alone: ErrSchemaTooNew when that binary no longer supports this one, nil otherwise.
 func Migrate(ctx context.Context, conn *pgx.Conn, schemaName string) (err error) {
 	if err := ValidName(schemaName); err != nil {
@@ -60,10 +71,44 @@ func Migrate(ctx context.Context, conn *pgx.Conn, schemaName string) (err error)
 	if err != nil || newer {
 		return err
 	}
-	if err := apply(ctx, conn, schemaName); err != nil {
+	if err := applyPatiently(ctx, conn, schemaName); err != nil {
 		return fmt.Errorf("migrate schema %q: %w", schemaName, err)
 	}
 	return nil
+}
+
+// applyPatiently applies what is missing, as often as it takes to get the locks.
+func applyPatiently(ctx context.Context, conn *pgx.Conn, schemaName string) (err error) {
+	var before string
+	if err := conn.QueryRow(ctx, "SELECT current_setting('lock_timeout')").Scan(&before); err != nil {
+		return err
+	}
+	const set = "SELECT set_config('lock_timeout', $1, false)"
+	if _, err := conn.Exec(ctx, set, ms(lockPatience)); err != nil {
+		return err
+	}
+	defer func() {
+		if _, setErr := conn.Exec(ctx, set, before); err == nil {
+			err = setErr
+		}
+	}()
+	for {
+		err := apply(ctx, conn, schemaName)
+		if !locked(err) {
+			return err
+		}
+		select {
+		case <-time.After(lockPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// locked reports an error of a lock that was not to be had.
+func locked(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "55P03" || pg.Code == "40P01")
 }
 
 // create makes the schema only when it is missing, so that a role without the right to create one can use it.

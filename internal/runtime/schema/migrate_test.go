@@ -154,6 +154,41 @@ SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database W
 	}
 }
 
+// A caller may stay in a transaction for ever (S10). Whoever waits behind a migration that waits for it waits a moment.
+func TestMigrateTriesAgainAndLetsOthersThroughMeanwhile(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewDB(t)
+	conn := connect(t, db.URI)
+	migrate(t, conn, "syncline")
+	exec(t, conn, `UPDATE syncline.schema_meta SET functions = 'of an older build'`)
+	caller := connect(t, db.URI)
+	exec(t, caller, `BEGIN`)
+	exec(t, caller, `SELECT FROM syncline.schema_meta FOR UPDATE`)
+	done := make(chan error, 1)
+	go func() { done <- schema.Migrate(context.Background(), conn, "syncline") }()
+	const waits = `SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+	watch := connect(t, db.URI)
+	for _, waiting := range []bool{true, false, true} {
+		for one[bool](t, watch, waits) != waiting {
+			select {
+			case err := <-done:
+				t.Fatalf("migrated past a lock that somebody holds, error %v", err)
+			default:
+			}
+		}
+	}
+	exec(t, caller, `ROLLBACK`)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if applied := one[string](t, conn, `SELECT functions FROM syncline.schema_meta`); applied == "of an older build" {
+		t.Error("the functions were not applied")
+	}
+	if timeout := one[string](t, conn, `SHOW lock_timeout`); timeout != "0" {
+		t.Errorf("the connection's lock_timeout is %s afterwards, want it as it was", timeout)
+	}
+}
+
 func TestMigrateNeedsNoRightToCreateASchemaThatIsThere(t *testing.T) {
 	t.Parallel()
 	db := pgtest.NewDB(t)
