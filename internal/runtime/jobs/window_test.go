@@ -41,6 +41,15 @@ SELECT EXISTS (
 	return arrived, func() { lock(`SELECT pg_advisory_unlock(1)`) }
 }
 
+// gateBefore makes the first statement that deletes from a table pause.
+func (q *queue) gateBefore(table string) (arrived func() bool, goOn func()) {
+	q.t.Helper()
+	arrived, goOn = q.gate()
+	q.exec(`CREATE FUNCTION pause_first() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pause(); RETURN NULL; END $$`)
+	q.exec(`CREATE TRIGGER pause BEFORE DELETE ON ` + table + ` FOR EACH STATEMENT EXECUTE FUNCTION pause_first()`)
+	return arrived, goOn
+}
+
 // A settle has seen a run under its claim and free. Before it writes the run, a sweep puts it back, and a caller who stays
 // cancels it: the settle waits for the caller's lock, but no longer than the lock timeout, and the next one does not.
 func TestS10ASettleMeetsACallerForABoundedTime(t *testing.T) {
@@ -92,9 +101,7 @@ func TestS2ACompletionWithinASettleLeavesNothingBehind(t *testing.T) {
 	inc := q.register()
 	run, next := q.start(jobs.StartParams{Lane: "a"}), q.start(jobs.StartParams{Lane: "a"})
 	c := q.wantClaims(inc, 5, run)[0]
-	arrived, goOn := q.gate()
-	q.exec(`CREATE FUNCTION pause_first() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pause(); RETURN NULL; END $$`)
-	q.exec(`CREATE TRIGGER pause BEFORE DELETE ON completing FOR EACH STATEMENT EXECUTE FUNCTION pause_first()`)
+	arrived, goOn := q.gateBefore("completing")
 	tx := q.begin()
 	if err := jobs.Complete(t.Context(), tx, c, nil); err != nil {
 		t.Fatal(err)
@@ -115,6 +122,41 @@ func TestS2ACompletionWithinASettleLeavesNothingBehind(t *testing.T) {
 	}
 	if n := one[int](q, `SELECT count(*) FROM completing`) + one[int](q, `SELECT count(*) FROM receipt`); n != 0 {
 		t.Errorf("%d notes and receipts of the stopped handler are left, want none", n)
+	}
+	q.wantClaims(inc, 5, next)
+	q.check()
+}
+
+// A run that nobody here holds is completed by somebody who has its token, while a reconcile is about to free its lane. The
+// reconcile has not seen it end, so the receipt must stay and lead the next one there.
+func TestS6ACompletionWithinAReconcileLeavesTheReceipt(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc, conn := q.register(), q.renewal()
+	run, next := q.start(jobs.StartParams{Lane: "a"}), q.start(jobs.StartParams{Lane: "a"})
+	c := q.wantClaims(inc, 5, run)[0]
+	inc.Forget(c)
+	arrived, goOn := q.gateBefore("lane_hold")
+	tx := q.begin()
+	if err := jobs.Complete(t.Context(), tx, c, nil); err != nil {
+		t.Fatal(err)
+	}
+	reconcile := func() error {
+		_, err := q.store.Reconcile(t.Context(), inc, nil)
+		return err
+	}
+	done := background(reconcile)
+	q.await("the reconcile is about to free the lane", arrived)
+	commit(t, tx)
+	goOn()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if !q.beat(conn, inc, jobs.BeatParams{Number: 1}).NeedsReconcile {
+		t.Error("the next beat asks for no reconcile")
+	}
+	if err := reconcile(); err != nil {
+		t.Fatal(err)
 	}
 	q.wantClaims(inc, 5, next)
 	q.check()
