@@ -4,7 +4,7 @@
 #   hack/chaos.sh              random seeds for CHAOS_SECONDS (90), the rules, the pressures: 5 minutes on 2 cores
 #   SEEDS=40 hack/chaos.sh     so many random episodes
 #   SEEDS=7..7 hack/chaos.sh   the episodes of these seeds, as a failure says
-#   ONLY=episodes|rules|pressure   one of the parts
+#   ONLY=episodes|rules|releases|pressure   one of the parts
 # Arguments go to the test binary, such as -test.v.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,17 +16,22 @@ command -v gcc >/dev/null || {
 }
 export CHAOS_SECONDS=${CHAOS_SECONDS:-90}
 case ${ONLY:-} in
-'') run='^Test(Episodes|Rules|Pressure)$' ;;
+'') run='^Test(Episodes|Rules|Releases|Pressure)$' ;;
 episodes) run='^TestEpisodes$' ;;
 rules) run='^TestRules$' ;;
+releases) run='^TestReleases$' ;;
 pressure) run='^TestPressure$' ;;
 *)
-  echo "hack/chaos.sh: ONLY is '$ONLY', want episodes, rules or pressure" >&2
+  echo "hack/chaos.sh: ONLY is '$ONLY', want episodes, rules, releases or pressure" >&2
   exit 1
   ;;
 esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-go test -tags chaos -c -o "$work/chaos" ./test/chaos
+mkdir "$work/overlay"
+go run ./test/chaos/overlay "$work/overlay"
+go test -tags chaos -overlay "$work/overlay/clock.json" -c -o "$work/chaos" ./test/chaos
+export CHAOS_NEXT=$work/chaos-next
+go test -tags chaos -overlay "$work/overlay/next.json" -c -o "$CHAOS_NEXT" ./test/chaos
 cd test/chaos
 "$work/chaos" -test.run "$run" -test.timeout 24h "$@"

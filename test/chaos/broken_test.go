@@ -42,11 +42,11 @@ type broken struct {
 }
 
 // breaking is the queue of a worker that breaks the rule of its settings, if any.
-func breaking(s settings, store worker.Store, db *pgxpool.Pool) worker.Store {
+func breaking(s settings, store worker.Store) worker.Store {
 	if s.Broken == "" {
 		return store
 	}
-	return &broken{Store: store, settings: s, db: db, held: map[jobs.Held]*jobs.Claim{}}
+	return &broken{Store: store, settings: s, db: s.aside(), held: map[jobs.Held]*jobs.Claim{}}
 }
 
 func (b *broken) Beat(ctx context.Context, conn *pgx.Conn, inc *jobs.Incarnation, p jobs.BeatParams) (jobs.BeatResult, error) {
@@ -58,7 +58,7 @@ func (b *broken) Beat(ctx context.Context, conn *pgx.Conn, inc *jobs.Incarnation
 	case b.Broken == neverReconciles:
 		r.NeedsReconcile = false
 	case b.Broken == ownClock:
-		_, err = conn.Exec(ctx, "UPDATE worker SET expires_at = $2 WHERE id = $1", inc.ID, time.Now().Add(b.Clock+p.Lease))
+		_, err = conn.Exec(ctx, "UPDATE worker SET expires_at = $2 WHERE id = $1", inc.ID, time.Now().Add(p.Lease))
 	case b.Broken == revivesIDs && r.Gone:
 		return jobs.BeatResult{Confirmed: true}, b.revive(ctx, conn, inc, p)
 	case b.Broken == leavesEarly && p.Draining:

@@ -49,7 +49,7 @@ func planned(t *testing.T) plan {
 }
 
 // TestEpisodes plays short episodes, each with the faults of its seed, on servers whose clocks are wrong by hours in either
-// direction, or by a little.
+// direction, or by a little. Those of workers and callers are wrong as well, each in its own way.
 func TestEpisodes(t *testing.T) {
 	p := planned(t)
 	t.Logf("seeds from %d on", p.first)
@@ -59,6 +59,11 @@ func TestEpisodes(t *testing.T) {
 	for _, skew := range []time.Duration{-5 * time.Hour, 7 * time.Hour, 90 * time.Second} {
 		servers = append(servers, newServer(t, skew))
 	}
+	ctx, end := context.WithCancel(t.Context())
+	var clock sync.WaitGroup
+	clock.Go(func() { wander(ctx) })
+	defer clock.Wait()
+	defer end()
 	var all sync.WaitGroup
 	for _, s := range servers {
 		all.Go(func() {
@@ -78,26 +83,39 @@ func TestEpisodes(t *testing.T) {
 func play(t *testing.T, s *server, seed uint64) {
 	began := time.Now()
 	w := newWorld(t, s)
-	random := func(actor uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, actor)) }
-	tenants := w.limited(seed)
-	f := newFleet(w, random(1), 3)
-	ctx, end := context.WithTimeout(t.Context(), 3*time.Second+time.Duration(random(2).Int64N(5000))*time.Millisecond)
-	defer end()
-	var actors sync.WaitGroup
-	for i := range uint64(2) {
-		actors.Go(func() { (&caller{world: w, rnd: random(10 + i), tenants: tenants}).run(ctx) })
-	}
-	actors.Go(func() { f.trouble(ctx) })
-	actors.Wait()
-	f.refill()
-	w.note("nothing disturbs any more")
-	w.retune(context.Background(), func(*spec.Pool) {})
+	w.disturb(seed)
 	j := w.judge(patience)
 	w.verdict(&j, w.stop())
 	report.episode(seed, j, time.Since(began))
 	if t.Failed() {
 		t.Logf("the same schedule again: SEEDS=%d..%d hack/chaos.sh", seed, seed)
 	}
+}
+
+// disturb is the load and the faults of a seed, to their end.
+func (w *world) disturb(seed uint64) {
+	random := func(actor uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, actor)) }
+	w.endpoint = newEndpoint(w)
+	tenants := w.limited(seed)
+	f := newFleet(w, random(1))
+	length := 3*time.Second + time.Duration(random(2).Int64N(5000))*time.Millisecond
+	if seed%2 == 0 {
+		length += 3 * time.Second // for a release to be rolled out and back
+	}
+	ctx, end := context.WithTimeout(w.t.Context(), length)
+	defer end()
+	var actors sync.WaitGroup
+	for i := range uint64(2) {
+		actors.Go(func() { (&caller{world: w, rnd: random(10 + i), tenants: tenants}).run(ctx) })
+	}
+	actors.Go(func() { f.trouble(ctx) })
+	if seed%2 == 0 {
+		actors.Go(func() { (&fleet{world: w, rnd: random(3), slots: f.slots, family: "r"}).releases(ctx) })
+	}
+	actors.Wait()
+	f.refill()
+	w.note("nothing disturbs any more")
+	w.retune(context.Background(), func(*spec.Pool) {})
 }
 
 // limited gives the pool of every third seed a limit of runs in flight, and of every other third turns of tenants, of which
@@ -111,7 +129,9 @@ func (w *world) limited(seed uint64) (tenants int) {
 			p.Fairness = spec.FairnessTenant
 		}
 	}
-	w.tune(func(*spec.Pool) {})
+	for _, pool := range []string{poolName, slowPool} {
+		w.tunePool(pool, func(*spec.Pool) {})
+	}
 	if seed%3 == 2 {
 		return 3
 	}
@@ -147,6 +167,7 @@ func (w *world) judge(within time.Duration) judgement {
 	if j.violations, err = history.Check(e); err != nil {
 		w.t.Fatal(err)
 	}
+	j.problems = w.wrongClocks(e.Marks)
 	if n := w.deadlocks(); n > 0 {
 		j.violations = append(j.violations, history.Violation{Invariant: history.NoDeadlock, At: e.End, Detail: fmt.Sprintf("the server resolved %d", n)})
 	}

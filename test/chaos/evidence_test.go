@@ -34,7 +34,7 @@ func (w *world) settle(within time.Duration) bool {
 func (w *world) stop() (problems []string) {
 	var alive []*process
 	for _, p := range w.all() {
-		if p.lives() && !p.told.Load() {
+		if p.lives() && !p.told.Load() && !p.aside {
 			alive = append(alive, p)
 			p.signal(syscall.SIGTERM)
 		}
@@ -77,8 +77,10 @@ func (w *world) changes() ([]history.Change, error) {
 // evidence gathers everything that is known of the episode.
 func (w *world) evidence() (history.Evidence, error) {
 	e := history.Evidence{
-		Origin: w.origin, End: machineClock(), Bound: sweeps + lease/3 + busy, Warmup: busy,
-		MaxRunning: w.tuned(func(*spec.Pool) {}).MaxRunning,
+		Origin: w.origin, End: machineClock(), Bound: w.bound, Warmup: busy, MaxRunning: map[string]int{},
+	}
+	if limit := w.tuned(poolName, func(*spec.Pool) {}).MaxRunning; limit > 0 {
+		e.MaxRunning[poolName] = limit
 	}
 	w.db.Pool.Reset()
 	var err error
@@ -89,7 +91,9 @@ func (w *world) evidence() (history.Evidence, error) {
 		return e, err
 	}
 	for _, p := range w.all() {
-		e.Processes = append(e.Processes, p.life())
+		if !p.aside {
+			e.Processes = append(e.Processes, p.life())
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -97,7 +101,8 @@ func (w *world) evidence() (history.Evidence, error) {
 	return e, nil
 }
 
-// deadlocks is how often the server has resolved one in this database.
+// deadlocks is how often the server has resolved one in this database, as far as it or a worker says so: its statistics come
+// a while later.
 func (w *world) deadlocks() (n int) {
 	w.t.Helper()
 	err := w.server.admin(context.Background(), func(c *pgx.Conn) error {
@@ -106,7 +111,11 @@ func (w *world) deadlocks() (n int) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return n
+	told := 0
+	for _, p := range w.all() {
+		told += strings.Count(p.log.String(), "SQLSTATE 40P01")
+	}
+	return max(n, told)
 }
 
 // story is what was done, and the ends of the workers' logs, for a failure's message.

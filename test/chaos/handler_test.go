@@ -139,6 +139,9 @@ func (h *handler) family(ctx context.Context, c *jobs.Claim, t task) error {
 	for i := range t.Children {
 		p := params(task{Acts: 1, Pause: 20, Steps: 1, Fail: i % 2})
 		p.ClosePolicy = jobs.ClosePolicy(t.Close)
+		if i%2 == 1 {
+			p.Pool = slowPool
+		}
 		if err := h.spawn(ctx, c, strconv.Itoa(i), p); err != nil {
 			return err
 		}

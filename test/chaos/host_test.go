@@ -13,20 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
-	"unsafe"
 )
-
-// machineClock is the machine's monotonic clock, the same in all processes.
-func machineClock() time.Duration {
-	const monotonic = 1
-	var now syscall.Timespec
-	if _, _, e := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, monotonic, uintptr(unsafe.Pointer(&now)), 0); e != 0 {
-		panic(e)
-	}
-	return time.Duration(now.Nano())
-}
 
 //go:embed host/host.c
 var hostSource []byte

@@ -5,6 +5,7 @@ package chaos_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -45,11 +46,10 @@ func (j *journal) about(c *jobs.Claim, event history.Event, note string) {
 }
 
 // watchForStalls notes when this process had no processor, whatever took it: a busy machine or a signal.
-func (j *journal) watchForStalls() {
+func (j *journal) watchForStalls(ctx context.Context) {
 	const period, longest = 50 * time.Millisecond, 200 * time.Millisecond
-	tick := time.NewTicker(period)
 	last := machineClock()
-	for range tick.C {
+	for wait(ctx, period.Milliseconds()) == nil {
 		now := machineClock()
 		if now-last > longest {
 			j.write(history.Mark{Event: history.Stalled, For: now - last})

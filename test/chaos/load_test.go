@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
+	"github.com/syncline-dev/syncline/test/chaos/history"
 )
 
 // caller starts runs and cancels some, in transactions of its own that stay open for a while and are not always committed,
@@ -25,20 +26,22 @@ type caller struct {
 
 func (c *caller) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		ids, err := c.transaction()
+		starts, err := c.transaction()
 		if err != nil { // faults are all around; whether the commit happened is not known
 			_ = wait(ctx, 100)
 			continue
 		}
-		c.world.acknowledged(ids...)
-		c.seen = append(c.seen, ids...)
+		c.world.acknowledged(starts...)
+		for _, s := range starts {
+			c.seen = append(c.seen, s.Run)
+		}
 		c.poke()
 		_ = wait(ctx, c.rnd.Int64N(120))
 	}
 }
 
 // transaction starts some runs and perhaps cancels one; without runs it was rolled back as intended.
-func (c *caller) transaction() (ids []int64, err error) {
+func (c *caller) transaction() (starts []history.Start, err error) {
 	ctx, end := context.WithTimeout(context.Background(), 5*time.Second)
 	defer end()
 	tx, err := c.world.queue.Begin(ctx)
@@ -46,12 +49,12 @@ func (c *caller) transaction() (ids []int64, err error) {
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.Background()) }()
-	for range 1 + c.rnd.IntN(5) {
-		r, err := jobs.Start(ctx, tx, c.wish())
+	for range 1 + c.rnd.IntN(3) {
+		some, err := c.start(ctx, tx)
 		if err != nil {
 			return nil, err
 		}
-		ids = append(ids, r.RunID)
+		starts = append(starts, some...)
 	}
 	if err := c.cancel(ctx, tx); err != nil {
 		return nil, err
@@ -62,7 +65,36 @@ func (c *caller) transaction() (ids []int64, err error) {
 	if c.rnd.IntN(12) == 0 {
 		return nil, tx.Rollback(ctx)
 	}
-	return ids, tx.Commit(ctx)
+	return starts, tx.Commit(ctx)
+}
+
+// start starts a run, or some of one type in one call.
+func (c *caller) start(ctx context.Context, tx pgx.Tx) ([]history.Start, error) {
+	wishes := []jobs.StartParams{c.wish()}
+	for range c.rnd.IntN(4) {
+		if next := c.wish(); next.Type == wishes[0].Type {
+			wishes = append(wishes, next)
+		}
+	}
+	begin := jobs.StartMany
+	if len(wishes) == 1 {
+		begin = func(ctx context.Context, q jobs.Querier, p []jobs.StartParams) ([]jobs.StartResult, error) {
+			r, err := jobs.Start(ctx, q, p[0])
+			return []jobs.StartResult{r}, err
+		}
+	}
+	results, err := begin(ctx, tx, wishes)
+	if err != nil {
+		return nil, err
+	}
+	starts := make([]history.Start, len(results))
+	for i, r := range results {
+		starts[i] = history.Start{Run: r.RunID}
+		if r.Created || wishes[i].DedupeKey == "" { // a run that stands for a dedupe key is not bound to the start's other key
+			starts[i].Tenant, starts[i].Key = wishes[i].Tenant, wishes[i].IdempotencyKey
+		}
+	}
+	return starts, nil
 }
 
 // poke signals some runs and replays one that has ended, now and then. Refusals are in the nature of it.
@@ -110,6 +142,13 @@ func (c *caller) wish() jobs.StartParams {
 	}
 	t.Deaf = c.one(12)
 	c.memory(&t)
+	if c.world.endpoint != nil && c.one(5) {
+		t.Deaf = false // what is said to an endpoint that nobody waits for is not heard
+		p := params(t)
+		p.Type = hookType
+		c.place(&p)
+		return p
+	}
 	p := params(t)
 	if c.one(4) {
 		p.Type = newType
@@ -118,8 +157,14 @@ func (c *caller) wish() jobs.StartParams {
 	return p
 }
 
+// keys are so few that callers meet.
+const keys = 6
+
 // admission makes some starts look at what is there already. A refusal rolls the caller's transaction back.
 func (c *caller) admission(p *jobs.StartParams) {
+	if c.one(6) {
+		p.IdempotencyKey = p.Type + "/" + strconv.Itoa(c.rnd.IntN(keys))
+	}
 	switch c.rnd.IntN(15) {
 	case 0:
 		p.Lane, p.LaneNamespace, p.LaneLimit, p.Collision = "rejects", "chaos", 1, jobs.CollisionReject
@@ -127,6 +172,8 @@ func (c *caller) admission(p *jobs.StartParams) {
 		p.Lane, p.LaneNamespace, p.LaneLimit, p.Collision = "replaces", "chaos", 1, jobs.CollisionReplace
 	case 2:
 		p.DedupeKey, p.DedupeWindow = strconv.Itoa(c.rnd.IntN(3)), time.Second
+	case 3:
+		p.DedupeKey, p.DedupeWindow = "long", time.Minute
 	}
 }
 
@@ -146,8 +193,11 @@ func (c *caller) memory(t *task) {
 	}
 }
 
-// place says when and in which lane a run shall be executed.
+// place says when, by whom and in which lane a run shall be executed.
 func (c *caller) place(p *jobs.StartParams) {
+	if c.one(5) {
+		p.Pool = slowPool
+	}
 	if c.one(2) {
 		lane := c.rnd.IntN(4)
 		p.Lane, p.LaneNamespace, p.LaneLimit = strconv.Itoa(lane), "chaos", 1+lane%2

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,8 +30,9 @@ type fleet struct {
 
 // slots are the places of workers. A worker that two faults replace at once is not in a place any more, and works on.
 type slots struct {
-	mu  sync.Mutex
-	all []*process
+	mu   sync.Mutex
+	all  []*process
+	next atomic.Bool // the next release is rolled out
 }
 
 func (s *slots) get(i int) *process {
@@ -45,29 +47,42 @@ func (s *slots) set(i int, p *process) {
 	s.all[i] = p
 }
 
-func newFleet(w *world, rnd *rand.Rand, size int) *fleet {
+// newFleet is three workers of the pool of most runs, the first an old one, and one of the slow pool.
+func newFleet(w *world, rnd *rand.Rand) *fleet {
 	f := &fleet{world: w, rnd: rnd, slots: &slots{}, family: "w"}
-	for i := range size {
-		f.slots.all = append(f.slots.all, f.next(i == 0))
+	for i := range slowSlot + 1 {
+		f.slots.all = append(f.slots.all, f.next(i, i == 0))
 	}
 	return f
 }
 
-// next starts a worker; an old one knows fewer job types.
-func (f *fleet) next(old bool) *process {
+// slowSlot is the place of the slow pool's worker.
+const slowSlot = 3
+
+// next starts a worker for a place, of the release that is rolled out, with a wall clock that is wrong by hours; an old
+// one knows fewer job types.
+func (f *fleet) next(place int, old bool) *process {
 	f.born++
 	return f.world.launch(fmt.Sprintf("%s%d", f.family, f.born), func(s *settings) {
+		f.world.breaks(s)
+		s.Clock = time.Duration(f.millis(-10*3600, 10*3600)) * time.Second
+		if f.slots.next.Load() {
+			s.Build = nextRelease
+		}
+		if place == slowSlot {
+			s.Pool = slowPool
+		}
 		if old {
-			s.Build, s.Types = "old", []string{oldType}
+			s.Types = []string{oldType}
 		}
 	})
 }
 
-// refill replaces workers that have ended. There is always a new one among them.
+// refill replaces workers that have ended. Each pool always has one among them that knows all types.
 func (f *fleet) refill() {
 	for i := range f.slots.all {
 		if !f.slots.get(i).lives() {
-			f.slots.set(i, f.next(i == 0 && f.rnd.IntN(2) == 0))
+			f.slots.set(i, f.next(i, i == 0 && f.rnd.IntN(2) == 0))
 		}
 	}
 }
@@ -93,6 +108,7 @@ var processFaults = []fault{
 	{"half-open", (*fleet).silence},
 	{"replies", (*fleet).replies},
 	{"rolling restart", (*fleet).roll},
+	{"wall clock stepped", (*fleet).step},
 }
 
 // serverFaults befall the database and so everybody.
@@ -105,6 +121,7 @@ var serverFaults = []fault{
 	{"slow disk", (*fleet).slowDisk},
 	{"other tuning", (*fleet).retune},
 	{"caller stays", (*fleet).callerStays},
+	{"endpoint breaks off", (*fleet).breakOff},
 }
 
 func (f *fleet) kill(ctx context.Context) {
@@ -175,13 +192,20 @@ func (f *fleet) roll(ctx context.Context) {
 		p.told.Store(true)
 		p.signal(syscall.SIGTERM)
 		if f.rnd.IntN(2) == 0 {
-			f.slots.set(i, f.next(i == 0 && f.rnd.IntN(2) == 0)) // overlapping, as a deployment does
+			f.slots.set(i, f.next(i, i == 0 && f.rnd.IntN(2) == 0)) // overlapping, as a deployment does
 			_ = wait(ctx, f.millis(1, 500))
 			continue
 		}
 		_ = p.exit(10 * time.Second)
-		f.slots.set(i, f.next(false))
+		f.slots.set(i, f.next(i, false))
 	}
+}
+
+// step moves a worker's wall clock by hours, which must not matter.
+func (f *fleet) step(context.Context) {
+	p := f.any()
+	f.world.note("the wall clock of %s is stepped by %v", p.name, p.clock)
+	p.signal(stepSignal)
 }
 
 func (f *fleet) away(ctx context.Context, end func(*pgtest.Instance) error) {

@@ -56,7 +56,6 @@ func TestPressure(t *testing.T) {
 // apply measures the rate before, under and after the stress.
 func (p pressure) apply(t *testing.T, s *server) {
 	w := newWorld(t, s)
-	w.breaks = func(*settings) {}
 	w.unrecorded()
 	w.tune(func(tuning *spec.Pool) { tuning.Concurrency = p.concurrency })
 	x := &strained{world: w, a: w.worker("a"), b: w.worker("b")}

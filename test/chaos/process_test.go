@@ -29,6 +29,8 @@ type process struct {
 	proxy *proxy.Proxy
 	done  chan struct{}
 	told  atomic.Bool // to drain, while faults were all around
+	clock time.Duration
+	aside bool // it is no worker
 	began time.Duration
 	died  time.Duration // once done is closed
 }
@@ -61,9 +63,11 @@ func (w *world) launch(name string, change func(*settings), arm ...func(*proxy.P
 		w.t.Fatal(err)
 	}
 	s := settings{
-		Name: name, URI: w.through(p.proxy), Journal: w.dir + "/" + name + ".journal", Build: "new", Types: allTypes, DrainTimeout: 5 * time.Second,
+		Name: name, URI: w.through(p.proxy), Journal: w.dir + "/" + name + ".journal", Pool: poolName, Build: "this release", Types: allTypes,
+		DrainTimeout: 5 * time.Second, Keys: w.keys,
 	}
 	change(&s)
+	p.clock, p.aside = s.Clock, s.Migrate
 	for _, a := range arm {
 		a(p.proxy)
 	}
@@ -71,7 +75,11 @@ func (w *world) launch(name string, change func(*settings), arm ...func(*proxy.P
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p.cmd = exec.CommandContext(context.Background(), os.Args[0])
+	binary := os.Args[0]
+	if s.Build == nextRelease {
+		binary = nextBinary(w.t)
+	}
+	p.cmd = exec.CommandContext(context.Background(), binary)
 	p.cmd.Env = append(withoutPreload(), childEnv+"="+string(doc), "GOMAXPROCS=2")
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

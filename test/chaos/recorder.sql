@@ -34,7 +34,7 @@ DECLARE
 BEGIN
   FOREACH v_table IN ARRAY '{syncline.run,syncline.ready,syncline.scheduled,syncline.blocked,syncline.waiting,syncline.worker,
     syncline.receipt,syncline.lane,syncline.lane_hold,syncline.cancel_request,syncline.step,syncline.completing,
-    public.effect,public.fenced,public.step_effect}'::text[]
+    syncline.dedupe,public.effect,public.fenced,public.step_effect}'::text[]
   LOOP
     EXECUTE format('CREATE TRIGGER zz_record AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION public.record()', v_table);
   END LOOP;

@@ -34,7 +34,7 @@ func stage(t *testing.T, s *server, r rule) *world {
 	w := newWorld(t, s, r.mutations...)
 	w.breaks = func(s *settings) {
 		if s.Name == "a" {
-			s.Broken, s.Clock = r.broken, r.clock
+			s.Broken, s.Clock = r.broken, 10*time.Hour
 		}
 	}
 	return w
@@ -183,10 +183,41 @@ var lostClaim = scenario{"lost reply to a claim", func(w *world) []history.Viola
 	return nil
 }, 8 * time.Second}
 
-// bustle is two workers with all kinds of runs and no faults.
+// sameKeys is callers who start runs under the same keys at once: the second ones come while the first have not committed.
+var sameKeys = scenario{"same keys", func(w *world) []history.Violation {
+	w.worker("a")
+	for _, p := range []jobs.StartParams{{DedupeKey: "k", DedupeWindow: time.Minute}, {IdempotencyKey: "k"}} {
+		p.Type, p.Pool = oldType, poolName
+		start := func(q jobs.Querier) {
+			r, err := jobs.Start(w.t.Context(), q, p)
+			if err != nil {
+				w.t.Errorf("start: %v", err)
+			}
+			w.acknowledged(history.Start{Run: r.RunID, Key: p.IdempotencyKey})
+		}
+		var second sync.WaitGroup
+		err := pgx.BeginFunc(w.t.Context(), w.queue, func(tx pgx.Tx) error {
+			start(tx)
+			second.Go(func() { start(w.queue) })
+			waits := func() bool {
+				return w.count("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'caller' AND datname = $1 AND wait_event_type = 'Lock'", w.db.Name) > 0
+			}
+			eventually(500*time.Millisecond, waits) // with the rule off it may not wait
+			return nil
+		})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		second.Wait()
+	}
+	return nil
+}, patience}
+
+// bustle is three workers of two pools with all kinds of runs and no faults.
 var bustle = scenario{"bustle", func(w *world) []history.Violation {
 	w.worker("a")
 	w.worker("b")
+	w.launch("c", func(s *settings) { s.Pool = slowPool })
 	ctx, end := context.WithTimeout(w.t.Context(), 4*time.Second)
 	defer end()
 	var callers sync.WaitGroup

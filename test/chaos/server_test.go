@@ -21,7 +21,7 @@ type server struct {
 }
 
 // maxConnections of the servers: few, so that the spare ones are soon taken.
-const maxConnections = 120
+const maxConnections = 160
 
 // newServer starts a server whose wall clock is wrong by skew and ends it with the test. The last one of equal settings
 // is in force.
@@ -32,7 +32,7 @@ func newServer(t *testing.T, skew time.Duration, settings ...string) *server {
 		t.Fatal(err)
 	}
 	s := &server{host: h}
-	all := []string{"track_commit_timestamp=on", "max_locks_per_transaction=128", "deadlock_timeout=200ms", fmt.Sprintf("max_connections=%d", maxConnections)}
+	all := []string{"track_commit_timestamp=on", "max_locks_per_transaction=128", "deadlock_timeout=1s", fmt.Sprintf("max_connections=%d", maxConnections)}
 	err = h.during(func() (err error) {
 		s.Instance, err = pgtest.New(context.Background(), append(all, settings...)...)
 		return err

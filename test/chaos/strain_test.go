@@ -169,7 +169,7 @@ func (x *strained) exhaust(ctx context.Context) {
 }
 
 const terminateWorkers = `
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'chaos/%'`
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'syncline-worker/%'`
 
 // storm ends all backends of workers, again and again.
 func (x *strained) storm(ctx context.Context) {

@@ -17,16 +17,18 @@ import (
 	"github.com/syncline-dev/syncline/internal/pgtest"
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
 	"github.com/syncline-dev/syncline/internal/runtime/schema"
+	"github.com/syncline-dev/syncline/internal/runtime/sealing"
 	"github.com/syncline-dev/syncline/internal/runtime/spec"
 	"github.com/syncline-dev/syncline/test/chaos/history"
 	"github.com/syncline-dev/syncline/test/kill/proxy"
 )
 
 const (
-	poolName   = "p"
-	schemaName = "syncline"
-	// oldType is known to every build, newType only to new ones.
-	oldType, newType = "work", "fresh"
+	// poolName is the pool of most runs; slowPool is another one, with longer leases.
+	poolName, slowPool = "p", "q"
+	schemaName         = "syncline"
+	// oldType is known to every build, newType only to new ones; hookType is the endpoint's.
+	oldType, newType, hookType = "work", "fresh", "hook"
 
 	lease  = 3000 * time.Millisecond
 	beats  = 900 * time.Millisecond
@@ -48,6 +50,7 @@ type world struct {
 	server *server
 	db     *pgtest.DB
 	queue  *pgxpool.Pool // of callers, on the schema
+	keys   []byte        // a keyset
 	dir    string        // of journals
 	origin time.Time     // the database's clock when the machine's stood at 0
 
@@ -56,14 +59,15 @@ type world struct {
 	faults    []history.Fault
 	limits    func(*spec.Pool) // of the whole episode; set before the first worker
 	breaks    func(*settings)  // set before the first worker
-	started   []int64
+	started   []history.Start
+	endpoint  *endpoint // nil without one
 	log       []string
 }
 
 // newWorld makes a database with the recorder in it. Mutations change the SQL functions before anything uses them.
 func newWorld(t *testing.T, s *server, mutations ...mutation) *world {
 	t.Helper()
-	w := &world{t: t, server: s, db: s.NewDB(t), dir: t.TempDir(), limits: func(*spec.Pool) {}}
+	w := &world{t: t, server: s, db: s.NewDB(t), dir: t.TempDir(), limits: func(*spec.Pool) {}, breaks: func(*settings) {}}
 	conn, err := pgx.Connect(t.Context(), w.db.URI)
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +88,7 @@ func newWorld(t *testing.T, s *server, mutations ...mutation) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.close)
-	w.tune(func(*spec.Pool) {})
+	w.declare()
 	return w
 }
 
@@ -95,7 +99,30 @@ func (w *world) close() {
 			w.t.Error(err)
 		}
 	}
+	if w.endpoint != nil {
+		w.endpoint.close()
+	}
 	w.queue.Close()
+}
+
+// declare writes the pools' rows with the signing secrets, and a keyset that opens them.
+func (w *world) declare() {
+	w.t.Helper()
+	keys, err := sealing.NewKeyset()
+	if err == nil {
+		w.keys, err = keys.JSON()
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, pool := range []string{poolName, slowPool} {
+		w.tunePool(pool, func(*spec.Pool) {})
+		secrets, err := sealed(keys, pool)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.exec("UPDATE pool SET secrets = $2 WHERE name = $1", pool, secrets)
+	}
 }
 
 // measureClock finds the database's clock on the machine's, from the quickest of some questions.
@@ -117,24 +144,42 @@ const writeTuning = `
 INSERT INTO pool (name, tuning) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET tuning = excluded.tuning, tuning_generation = pool.tuning_generation + 1`
 
-// tuned is the pool of these tests: quick leases, changed by change.
-func (w *world) tuned(change func(*spec.Pool)) spec.Pool {
+// tuned is a pool of these tests: quick leases, changed by change. The slow pool's are longer by half.
+func (w *world) tuned(pool string, change func(*spec.Pool)) spec.Pool {
 	p := spec.DefaultPool()
 	p.Concurrency = 8
 	p.LeaseMillis, p.HeartbeatMillis, p.SweepMillis, p.PollMillis = lease.Milliseconds(), beats.Milliseconds(), sweeps.Milliseconds(), 200
-	w.limits(&p)
+	if pool == slowPool {
+		p.Concurrency, p.LeaseMillis, p.HeartbeatMillis, p.SweepMillis = 4, p.LeaseMillis*3/2, p.HeartbeatMillis*3/2, p.SweepMillis*2
+	} else {
+		w.limits(&p)
+	}
+	if w.endpoint != nil {
+		p.Handlers = []spec.Handler{w.endpoint.declared()}
+	}
 	change(&p)
 	return p
 }
 
-// tune writes the pool's row.
+// tune writes the row of the pool of most runs.
 func (w *world) tune(change func(*spec.Pool)) {
 	w.t.Helper()
-	doc, err := json.Marshal(w.tuned(change))
+	w.tunePool(poolName, change)
+}
+
+func (w *world) tunePool(pool string, change func(*spec.Pool)) {
+	w.t.Helper()
+	doc, err := json.Marshal(w.tuned(pool, change))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.exec(writeTuning, poolName, string(doc))
+	w.exec(writeTuning, pool, string(doc))
+}
+
+// bound is how long after the end of a lease its runs may still stand under it.
+func (w *world) bound(pool string) time.Duration {
+	p := w.tuned(pool, func(*spec.Pool) {})
+	return time.Duration(p.SweepMillis)*time.Millisecond + p.Lease()/3 + busy
 }
 
 // through is the database's URI by way of a proxy.
@@ -171,7 +216,9 @@ func (w *world) enqueue(n int, t task, change func(*jobs.StartParams)) []int64 {
 		}
 		ids[i] = r.RunID
 	}
-	w.acknowledged(ids...)
+	for _, id := range ids {
+		w.acknowledged(history.Start{Run: id})
+	}
 	return ids
 }
 
@@ -184,10 +231,10 @@ func params(t task) jobs.StartParams {
 	return jobs.StartParams{Type: oldType, Pool: poolName, Input: input}
 }
 
-func (w *world) acknowledged(ids ...int64) {
+func (w *world) acknowledged(starts ...history.Start) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.started = append(w.started, ids...)
+	w.started = append(w.started, starts...)
 }
 
 // note writes a line of the episode's log.
@@ -241,7 +288,7 @@ func (w *world) must(what string, holds func() bool) {
 
 // retune is tune for what may fail because of a fault.
 func (w *world) retune(ctx context.Context, change func(*spec.Pool)) {
-	doc, err := json.Marshal(w.tuned(change))
+	doc, err := json.Marshal(w.tuned(poolName, change))
 	if err == nil {
 		_, err = w.queue.Exec(ctx, writeTuning, poolName, string(doc))
 	}

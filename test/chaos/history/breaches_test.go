@@ -13,7 +13,7 @@ var breaches = []struct {
 	invariant history.Invariant
 	play      func(*tape)
 }{
-	{"an acknowledged run is not there", history.NoRunLost, func(h *tape) { h.e.Started = append(h.e.Started, 99) }},
+	{"an acknowledged run is not there", history.NoRunLost, func(h *tape) { h.e.Started = append(h.e.Started, history.Start{Run: 99}) }},
 	{"a run's row is deleted", history.NoRunLost, func(h *tape) { h.run("a", 1, nil) }},
 	{"another process settles", history.SettledOnce, func(h *tape) {
 		h.start(2, nil)
@@ -93,9 +93,9 @@ var breaches = []struct {
 		h.write("a", "lane_hold", "2", nil)
 	}},
 	{"a pool has a run in flight too many", history.PoolLimit, func(h *tape) {
-		h.e.MaxRunning = 1
+		h.e.MaxRunning = map[string]int{"p": 1}
 		for id := range int64(2) {
-			h.start(2+id, nil)
+			h.start(2+id, object{"pool": "p"})
 			h.claim("a", 1, 2+id, 1)
 		}
 	}},
@@ -103,6 +103,23 @@ var breaches = []struct {
 		for id := range int64(2) {
 			h.start(2+id, object{"lane": 7, "lane_limit": 1, "collision": "reject"})
 		}
+	}},
+	{"a run is started while another stands for its dedupe key", history.StartedOnce, func(h *tape) {
+		for id := range int64(2) {
+			h.write("", "dedupe", "k", object{"job_type": "work", "key": "k", "run": 2 + id, "expires_at": origin.Add(h.now() + ms(60_000))})
+			h.start(2+id, object{"job_type": "work", "dedupe_key": "k"})
+		}
+	}},
+	{"a run is replayed while another stands for its dedupe key", history.StartedOnce, func(h *tape) {
+		h.start(2, object{"job_type": "work", "dedupe_key": "k"})
+		h.run("", 2, object{"status": "cancelled"})
+		h.write("", "dedupe", "k", object{"job_type": "work", "key": "k", "run": 3, "expires_at": origin.Add(h.now() + ms(60_000))})
+		h.start(3, object{"job_type": "work", "dedupe_key": "k"})
+		h.run("", 2, object{"status": "pending", "replays": 1})
+	}},
+	{"two runs were given for one idempotency key", history.StartedOnce, func(h *tape) {
+		h.executed(2)
+		h.e.Started = append(h.e.Started, history.Start{Run: 1, Tenant: "t", Key: "k"}, history.Start{Run: 2, Tenant: "t", Key: "k"})
 	}},
 	{"an ended run is written again", history.EndedStays, func(h *tape) { h.run("a", 1, object{"status": "failed"}) }},
 	{"an ended run is written again without another status", history.EndedStays, func(h *tape) { h.run("a", 1, object{"output": object{}}) }},
@@ -161,6 +178,18 @@ var breaches = []struct {
 		h.claim("b", 2, 2, 2)
 		h.mark("b", history.Began, 2, 2, 2)
 		h.mark("a", history.Acted, 1, 2, 1)
+	}},
+	{"an endpoint goes on though its worker gave the request up", history.NoLateEffect, func(h *tape) {
+		h.start(2, nil)
+		h.claim("a", 1, 2, 1)
+		h.mark(history.Endpoint, history.Served, 0, 2, 1)
+		h.renew("a", 1, -ms(1))
+		h.remove("b")
+		h.back("b", 2, 1)
+		h.claim("b", 2, 2, 2)
+		h.mark(history.Endpoint, history.Served, 0, 2, 2)
+		h.tx += 5
+		h.mark(history.Endpoint, history.Reached, 0, 2, 1)
 	}},
 	{"a living worker's row is removed", history.LiveLease, func(h *tape) { h.remove("b") }},
 	{"a run is taken from a worker that is there", history.LiveLease, func(h *tape) {

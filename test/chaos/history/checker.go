@@ -17,6 +17,7 @@ type checker struct {
 	holds    map[int64]*row // by run
 	receipts map[int64]*row
 	lanes    map[int64]int64 // limits
+	held     map[int64]held  // by run
 	touched  map[int64]bool  // runs of the transaction under way
 	leaving  []*incarnation  // removed by themselves in the transaction under way
 	marks    map[claim]*execution
@@ -62,7 +63,7 @@ type leaseEnd struct {
 func newChecker(e *Evidence) *checker {
 	return &checker{
 		Evidence: e, runs: map[int64]*run{}, claims: map[claim]*claimed{}, workers: map[int64]*incarnation{}, holds: map[int64]*row{},
-		receipts: map[int64]*row{}, lanes: map[int64]int64{}, touched: map[int64]bool{}, marks: executions(e.Marks),
+		receipts: map[int64]*row{}, lanes: map[int64]int64{}, held: map[int64]held{}, touched: map[int64]bool{}, marks: executions(e.Marks),
 	}
 }
 
@@ -112,6 +113,8 @@ func (c *checker) change(ch Change, before, after *row) error {
 		c.fencedWritten(ch, after)
 	case "step_effect":
 		c.stepWritten(ch, after)
+	case "dedupe":
+		c.dedupeChanged(after)
 	case "lane", "cancel_request", "step", "completing":
 	default:
 		return fmt.Errorf("table %q is not known here", ch.Table)

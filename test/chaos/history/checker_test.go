@@ -104,6 +104,40 @@ func TestExcusesAreAccepted(t *testing.T) {
 			late(h)
 			h.e.Marks = append(h.e.Marks, history.Mark{Event: history.Stalled, Process: "a", At: acted(h) + ms(10), For: ms(400)})
 		},
+		"an endpoint acts whose worker is frozen": func(h *tape) {
+			h.start(2, nil)
+			h.claim("a", 1, 2, 1)
+			h.mark(history.Endpoint, history.Served, 0, 2, 1)
+			h.renew("a", 1, -ms(1))
+			h.remove("b")
+			h.back("b", 2, 1)
+			h.claim("b", 2, 2, 2)
+			h.mark(history.Endpoint, history.Served, 0, 2, 2)
+			h.tx += 9
+			h.mark(history.Endpoint, history.Reached, 0, 2, 1)
+			h.e.Faults = append(h.e.Faults, history.Fault{Process: "a", From: ms(100), To: h.now() + ms(50), Frozen: true})
+			h.mark(history.Endpoint, history.Answered, 0, 2, 2)
+			h.settle("b", 2, 2)
+		},
+		"a dedupe key is taken again after its window": func(h *tape) {
+			for id := range int64(2) {
+				h.write("", "dedupe", "k", object{"job_type": "work", "key": "k", "run": 2 + id, "expires_at": origin.Add(h.now() + ms(300))})
+				h.start(2+id, object{"job_type": "work", "dedupe_key": "k"})
+				h.claim("a", 1, 2+id, 1)
+				h.settle("a", 2+id, 1)
+			}
+		},
+		"a dedupe key is free after a failure": func(h *tape) {
+			for id := range int64(2) {
+				h.write("", "dedupe", "k", object{"job_type": "work", "key": "k", "run": 2 + id, "expires_at": origin.Add(h.now() + ms(60_000))})
+				h.start(2+id, object{"job_type": "work", "dedupe_key": "k"})
+				h.claim("a", 1, 2+id, 1)
+				h.together(func() {
+					h.run("a", 2+id, object{"status": "failed"})
+					h.forget("a", 2+id, 1)
+				})
+			}
+		},
 		"a lease is recovered late because nobody could": func(h *tape) {
 			h.start(2, nil)
 			h.claim("a", 1, 2, 1)

@@ -14,20 +14,27 @@ type Evidence struct {
 	Changes []Change
 	// Marks are what processes noted, in any order.
 	Marks []Mark
-	// Started are the runs whose start was acknowledged to a caller.
-	Started []int64
+	// Started are the starts that were acknowledged to a caller.
+	Started []Start
 	// Processes are the workers' lives, Faults what was done to them.
 	Processes []Process
 	Faults    []Fault
 	// End is when the evidence was gathered.
 	End time.Duration
-	// Bound is how long after the end of a lease its runs may still stand under it: the sweep's period, the transaction
-	// timeout of S10 and what a busy machine adds.
-	Bound time.Duration
-	// MaxRunning is how many runs the pool may have in flight; 0 is no limit.
-	MaxRunning int
+	// Bound is how long after the end of a lease the runs of a pool may still stand under it: the sweep's period, the
+	// transaction timeout of S10 and what a busy machine adds.
+	Bound func(pool string) time.Duration
+	// MaxRunning is how many runs pools may have in flight, those that have a limit.
+	MaxRunning map[string]int
 	// Warmup is how long a process may take after a fault until it looks after others again.
 	Warmup time.Duration
+}
+
+// Start is an acknowledged start: the run that stands for it, and its idempotency key, empty without one.
+type Start struct {
+	Run    int64
+	Tenant string
+	Key    string
 }
 
 // Change is one row before and after a committed transaction: Old is empty for an insert, New for a delete.
@@ -69,6 +76,13 @@ const (
 	Stopped Event = "stopped"
 	// Acted is an effect of a handler outside the database, of a handler that obeys its context.
 	Acted Event = "acted"
+	// Served is the first moment of a request at an endpoint. The process is the endpoint's: it finds out a moment later that
+	// its worker has given the request up.
+	Served Event = "served"
+	// Answered is its last.
+	Answered Event = "answered"
+	// Reached is an effect outside the database in between.
+	Reached Event = "reached"
 	// Stalled says that the process had no processor for a while, whatever took it.
 	Stalled Event = "stalled"
 )
@@ -79,6 +93,9 @@ type Process struct {
 	Started time.Duration
 	Died    time.Duration
 }
+
+// Endpoint is the writer and the process of HTTP endpoints, which execute runs of workers elsewhere.
+const Endpoint = "endpoint"
 
 // Fault is something that kept one process, or all of them when Process is empty, from working.
 type Fault struct {

@@ -21,6 +21,11 @@ type row struct {
 	ID          int64     `json:"id"`
 	Run         int64     `json:"run"`
 	Status      string    `json:"status"`
+	Pool        string    `json:"pool"`
+	JobType     string    `json:"job_type"`
+	Tenant      string    `json:"tenant"`
+	DedupeKey   string    `json:"dedupe_key"`
+	Key         string    `json:"key"`
 	ClaimedBy   int64     `json:"claimed_by"`
 	ClaimToken  int64     `json:"claim_token"`
 	LeaseLosses int64     `json:"lease_losses"`
@@ -87,7 +92,7 @@ func about(c Change, run int64) bool {
 			if slices.Contains(r.IDs, run) {
 				return true
 			}
-		case "worker", "lane":
+		case "worker", "lane", "dedupe":
 		default:
 			if r.Run == run {
 				return true

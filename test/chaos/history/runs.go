@@ -24,6 +24,7 @@ func (c *checker) runChanged(ch Change, before, after *row) {
 		if after.Status != pending || after.ClaimToken != 0 {
 			c.blame(TokenGrows, after.ID, ch.At, "it was born %s with token %d", after.Status, after.ClaimToken)
 		}
+		c.begins(ch, after)
 	case before.ended():
 		c.endedChanged(ch, r, before, after)
 	case before.Status == pending && after.Status == running:
@@ -45,6 +46,7 @@ func (c *checker) endedChanged(ch Change, r *run, before, after *row) {
 	case after.Status == pending && after.Replays == before.Replays && after.ClaimToken == before.ClaimToken && r.endedIn == ch.Tx:
 	case after.Status == pending && after.Replays == before.Replays+1:
 		r.effects, r.completed = nil, 0
+		c.begins(ch, after)
 		if before.ClaimToken != after.ClaimToken {
 			c.blame(TokenGrows, after.ID, ch.At, "a replay moved its token from %d to %d", before.ClaimToken, after.ClaimToken)
 		}
@@ -90,7 +92,8 @@ func (c *checker) left(ch Change, r *run, before, after *row) {
 	if k.overdue = after.Status == timedOut && after.DeadlineAt.Sub(c.Origin) <= ch.At; k.overdue {
 		return // anybody ends a run past its deadline whose handler does not stop
 	}
-	if ch.Writer != w.writer {
+	byEndpoint := ch.Writer == Endpoint && after.Status == completed && after.Input.Complete
+	if ch.Writer != w.writer && !byEndpoint {
 		c.blame(SettledOnce, after.ID, ch.At, "%q settled token %d of worker %d, which is %q", ch.Writer, before.ClaimToken, w.id, w.writer)
 	}
 	if after.Status != completed {
@@ -243,19 +246,18 @@ func (c *checker) admitted(ch Change, r *run) {
 	}
 }
 
-// poolFits wants no more runs in flight than the pool allows.
+// poolFits wants no more runs in flight than the pools allow.
 func (c *checker) poolFits(ch Change) {
-	if c.MaxRunning == 0 {
-		return
-	}
-	n := 0
-	for _, r := range c.runs {
-		if r.row != nil && r.row.Status == running {
-			n++
+	for pool, limit := range c.MaxRunning {
+		n := 0
+		for _, r := range c.runs {
+			if r.row != nil && r.row.Status == running && r.row.Pool == pool {
+				n++
+			}
 		}
-	}
-	if n > c.MaxRunning {
-		c.blame(PoolLimit, 0, ch.At, "%d runs are in flight, the limit is %d", n, c.MaxRunning)
+		if n > limit {
+			c.blame(PoolLimit, 0, ch.At, "%d runs of pool %q are in flight, the limit is %d", n, pool, limit)
+		}
 	}
 }
 
@@ -267,7 +269,7 @@ func (c *checker) departed(ch Change, w *incarnation) {
 		}
 	}
 	for key, x := range c.marks {
-		if x.worker == w.id && x.began <= ch.At && x.end(c.Evidence) > ch.At+tolerance {
+		if k := c.claims[key]; k != nil && k.worker == w.id && x.began <= ch.At && x.end(c.Evidence) > ch.At+x.tolerance() {
 			c.blame(StillExecutes, key.run, ch.At, "worker %d removed its lease while its handler of token %d executes", w.id, key.token)
 		}
 	}

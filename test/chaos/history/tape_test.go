@@ -27,7 +27,7 @@ type tape struct {
 type object map[string]any
 
 func newTape() *tape {
-	return &tape{e: history.Evidence{Origin: origin, Bound: ms(1000), Warmup: ms(200)}, rows: map[string]object{}}
+	return &tape{e: history.Evidence{Origin: origin, Bound: func(string) time.Duration { return ms(1000) }, Warmup: ms(200)}, rows: map[string]object{}}
 }
 
 func (t *tape) now() time.Duration { return ms(100 * t.tx) }
@@ -90,7 +90,7 @@ func (t *tape) start(id int64, row object) {
 		t.run("", id, whole)
 		t.place("", "ready", id, true)
 	})
-	t.e.Started = append(t.e.Started, id)
+	t.e.Started = append(t.e.Started, history.Start{Run: id})
 }
 
 // worker registers a process for a minute.

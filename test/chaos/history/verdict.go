@@ -19,6 +19,7 @@ const (
 	LaneLimit       Invariant = "a lane never has more claims than its limit"
 	PoolLimit       Invariant = "a pool never has more runs in flight than its limit"
 	Admission       Invariant = "a lane that rejects never has more live runs than its limit"
+	StartedOnce     Invariant = "starts with one key make one run"
 	EndedStays      Invariant = "ended runs never change"
 	EveryRunEnds    Invariant = "every run ends"
 	OnePlace        Invariant = "a pending run has exactly one side row"

@@ -52,6 +52,8 @@ type Options struct {
 	Log                   *slog.Logger
 	// Wire makes handlers and tasks for a pool of connections, once there is a schema.
 	Wire func(db *pgxpool.Pool) (map[string]worker.Registration, []worker.Task, error)
+	// Queue stands between the worker and its queue; nil is nothing. Tests break the protocol's rules there.
+	Queue func(worker.Store) worker.Store
 }
 
 // Run works until ctx ends and drains then. It returns nil after a clean drain and when ctx ended before the database was
@@ -149,10 +151,14 @@ func (o Options) worker(queue, handlers *pgxpool.Pool, metrics *telemetry.Worker
 	if err != nil {
 		return nil, err
 	}
+	var store worker.Store = jobs.NewStore(queue).LendTo(handlers, o.Log)
+	if o.Queue != nil {
+		store = o.Queue(store)
+	}
 	return worker.New(worker.Config{
 		Pool: o.Pool, Pod: o.Pod, Namespace: o.Namespace, Build: o.Build,
 		Types: types, Declared: declared(endpoints), Tasks: append(o.upkeep(handlers, metrics), tasks...),
-		Store: jobs.NewStore(queue).LendTo(handlers, o.Log), Dial: o.dial,
+		Store: store, Dial: o.dial,
 		WakeChannel: schema.WakeChannel(o.Schema), PoolChannel: schema.PoolChannel(o.Schema),
 		DrainTimeout: o.DrainTimeout, StopBudget: o.StopBudget, Log: o.Log, Metrics: metrics,
 	})
