@@ -181,6 +181,16 @@ func (w *world) hit(f *proxy.Fault) {
 	}
 }
 
+// abandoned waits until the worker has closed the connection of a held request.
+func (w *world) abandoned(f *proxy.Fault) {
+	w.t.Helper()
+	select {
+	case <-f.Abandoned():
+	case <-time.After(patience):
+		w.t.Fatalf("the worker has not given its request up within %v\n%s", patience, w.story())
+	}
+}
+
 // marked waits until n events of a kind were witnessed, of one worker or, when it is empty, of any.
 func (w *world) marked(n int, event, worker string) {
 	w.t.Helper()

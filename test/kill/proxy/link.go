@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
+	"time"
 )
 
 // link is one connection of a client and its connection to the server.
@@ -35,7 +38,7 @@ func (l *link) requests() {
 			return
 		}
 		if sql, runs := l.statement(m); runs {
-			l.befall(l.proxy.take(sql))
+			l.befall(l.proxy.take(sql), in)
 		}
 		if l.forward(l.server, m) != nil {
 			return
@@ -44,16 +47,43 @@ func (l *link) requests() {
 }
 
 // befall applies a fault to the statement that is about to be forwarded.
-func (l *link) befall(f *Fault) {
+func (l *link) befall(f *Fault, in *bufio.Reader) {
 	if f == nil {
 		return
 	}
 	if f.effect == HoldRequest {
 		close(f.hit)
-		<-f.release
+		l.hold(f, in)
 		return
 	}
 	l.fault.Store(f)
+}
+
+// terminate is the last message of a client.
+var terminate = []byte{'X', 0, 0, 0, 4}
+
+// hold waits for the release, and says meanwhile when the client ends the connection. What the client has sent stays.
+func (l *link) hold(f *Fault, in *bufio.Reader) {
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		for {
+			_, err := in.Peek(in.Buffered() + 1)
+			sent, _ := in.Peek(in.Buffered())
+			switch {
+			case err == nil && !bytes.HasSuffix(sent, terminate):
+			case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, bufio.ErrBufferFull):
+				return
+			default:
+				close(f.abandoned)
+				return
+			}
+		}
+	}()
+	<-f.release
+	_ = l.client.SetReadDeadline(time.Now())
+	<-looked
+	_ = l.client.SetReadDeadline(time.Time{})
 }
 
 // replies forwards what the server sends.

@@ -125,17 +125,18 @@ const (
 
 // Fault waits for one statement whose text contains a substring.
 type Fault struct {
-	match   string
-	effect  Effect
-	taken   bool // under the proxy's lock
-	hit     chan struct{}
-	release chan struct{}
-	once    sync.Once
+	match     string
+	effect    Effect
+	taken     bool // under the proxy's lock
+	hit       chan struct{}
+	release   chan struct{}
+	abandoned chan struct{}
+	once      sync.Once
 }
 
 // Arm sets up a fault for the next statement, on any connection, whose text contains match.
 func (p *Proxy) Arm(match string, effect Effect) *Fault {
-	f := &Fault{match: match, effect: effect, hit: make(chan struct{}), release: make(chan struct{})}
+	f := &Fault{match: match, effect: effect, hit: make(chan struct{}), release: make(chan struct{}), abandoned: make(chan struct{})}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.faults = append(p.faults, f)
@@ -145,6 +146,10 @@ func (p *Proxy) Arm(match string, effect Effect) *Fault {
 // Hit is closed once the fault has done its work: the server has answered the statement (HoldRequest: the statement has
 // come and is being kept).
 func (f *Fault) Hit() <-chan struct{} { return f.hit }
+
+// Abandoned is closed once the client has ended the connection of a request that is being kept. Whatever the client sent
+// besides, such as the wish to cancel the statement, has reached the server by then and finds nothing to cancel.
+func (f *Fault) Abandoned() <-chan struct{} { return f.abandoned }
 
 // Release lets go of what a holding fault keeps.
 func (f *Fault) Release() { f.once.Do(func() { close(f.release) }) }

@@ -152,6 +152,7 @@ func TestHeldRequestArrivesThoughTheClientHasGivenUp(t *testing.T) {
 	await(t, "the held request", held.Hit())
 	cancel()
 	await(t, "the client's end", gone)
+	await(t, "the end of the client's connection", held.Abandoned())
 	if n := f.rows(t); n != 0 {
 		t.Fatalf("%d rows arrived before the release", n)
 	}
