@@ -20,6 +20,9 @@ type caller struct {
 	world *world
 	rnd   *rand.Rand
 	seen  []int64
+	// keyed says that the transaction under way has taken a key or looked at a lane already. One that takes two can meet another
+	// that takes them the other way round, and one of them fails: that is for callers to avoid.
+	keyed bool
 	// tenants is how many there are; 0 is none.
 	tenants int
 }
@@ -49,6 +52,7 @@ func (c *caller) transaction() (starts []history.Start, err error) {
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.Background()) }()
+	c.keyed = false
 	for range 1 + c.rnd.IntN(3) {
 		some, err := c.start(ctx, tx)
 		if err != nil {
@@ -162,10 +166,11 @@ const keys = 6
 
 // admission makes some starts look at what is there already. A refusal rolls the caller's transaction back.
 func (c *caller) admission(p *jobs.StartParams) {
-	if c.one(6) {
-		p.IdempotencyKey = p.Type + "/" + strconv.Itoa(c.rnd.IntN(keys))
+	if c.keyed || !c.one(3) {
+		return
 	}
-	switch c.rnd.IntN(15) {
+	c.keyed = true
+	switch c.rnd.IntN(7) {
 	case 0:
 		p.Lane, p.LaneNamespace, p.LaneLimit, p.Collision = "rejects", "chaos", 1, jobs.CollisionReject
 	case 1:
@@ -174,6 +179,8 @@ func (c *caller) admission(p *jobs.StartParams) {
 		p.DedupeKey, p.DedupeWindow = strconv.Itoa(c.rnd.IntN(3)), time.Second
 	case 3:
 		p.DedupeKey, p.DedupeWindow = "long", time.Minute
+	default:
+		p.IdempotencyKey = p.Type + "/" + strconv.Itoa(c.rnd.IntN(keys))
 	}
 }
 
