@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The chaos suite (test/chaos): random faults for real workers and servers, judged by a checker of their history; every
 # rule of the lease protocol switched off, which the checker must find; and pressures, with the rate before, under and after.
-#   hack/chaos.sh              random seeds for CHAOS_SECONDS (90), the rules, the pressures: 5 minutes on 2 cores
+#   hack/chaos.sh              random seeds for CHAOS_SECONDS (60), the rules, the pressures: 5 minutes on 2 cores
 #   SEEDS=40 hack/chaos.sh     so many random episodes
 #   SEEDS=7..7 hack/chaos.sh   the episodes of these seeds, as a failure says
 #   ONLY=episodes|rules|releases|pressure   one of the parts
@@ -14,7 +14,7 @@ command -v gcc >/dev/null || {
     'install it (Debian: apt-get install gcc libc6-dev)' >&2
   exit 1
 }
-export CHAOS_SECONDS=${CHAOS_SECONDS:-90}
+export CHAOS_SECONDS=${CHAOS_SECONDS:-60}
 case ${ONLY:-} in
 '') run='^Test(Episodes|Rules|Releases|Pressure)$' ;;
 episodes) run='^TestEpisodes$' ;;
