@@ -1,6 +1,7 @@
 package reads_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -65,4 +66,28 @@ FROM pg_stat_xact_user_tables WHERE schemaname = 'syncline'`).Scan(&n)
 		t.Fatal(err)
 	}
 	return n
+}
+
+// Connections keep statements by their text: a list that is read again is not another statement.
+func TestAListIsOneStatement(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	tx, err := q.db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	f := reads.Filter{Root: 1, Parent: 1, Scope: "s", Type: "t", Pool: "p", TriggerSource: "manual", TriggerRef: "r"}
+	for range 10 {
+		if _, _, err := reads.List(t.Context(), tx, reads.AnyTenant(), f, "", 5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var n int
+	if err := tx.QueryRow(t.Context(), `SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE $1`, "%r.trigger_ref = %").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	if n != 1 {
+		t.Errorf("one list is prepared as %d statements, want 1", n)
+	}
 }

@@ -63,22 +63,26 @@ func (c *conditions) add(sql string, arg any) {
 	c.where = append(c.where, strings.ReplaceAll(sql, "?", fmt.Sprintf("$%d", len(c.args))))
 }
 
+// conditions are in the same order for the same filter: connections keep the plans of statements by their text.
 func (f Filter) conditions(tenant Tenant) (*conditions, error) {
 	c := &conditions{}
 	if !tenant.any {
 		c.add("coalesce(r.tenant, '') = ?", tenant.name)
 	}
-	for sql, id := range map[string]int64{"r.root = ?": f.Root, "r.parent = ?": f.Parent} {
-		if id != 0 {
-			c.add(sql, id)
-		}
-	}
-	for sql, text := range map[string]string{
-		"r.scope = ?": f.Scope, "r.job_type = ?": f.Type, "r.pool = ?": f.Pool,
-		"r.trigger_source = ?": f.TriggerSource, "r.trigger_ref = ?": f.TriggerRef,
+	for _, x := range []struct {
+		column string
+		value  any
+	}{
+		{"root", f.Root},
+		{"parent", f.Parent},
+		{"scope", f.Scope},
+		{"job_type", f.Type},
+		{"pool", f.Pool},
+		{"trigger_source", f.TriggerSource},
+		{"trigger_ref", f.TriggerRef},
 	} {
-		if text != "" {
-			c.add(sql, text)
+		if x.value != int64(0) && x.value != "" {
+			c.add("r."+x.column+" = ?", x.value)
 		}
 	}
 	if len(f.Status) > 0 {
