@@ -166,3 +166,22 @@ func TestInputsAndOutputsAreBoundedW66(t *testing.T) {
 	}
 	commit(t, tx)
 }
+
+// An array may have any shape and begin at any number.
+func TestManyStartsTakeEveryElementOfTheirArrays(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	for _, options := range []string{`{"pool": "p"}`, `{"pool": "p", "lane": "a", "collision": "replace"}`} {
+		for _, inputs := range []string{`{{1,2},{3,4}}`, `[0:3]={1,2,3,4}`} {
+			runs := one[[]int64](q, `
+SELECT array_agg(m.run ORDER BY m.ordinality)
+FROM start_many('work', $1::text::jsonb[], array_fill($2::jsonb, ARRAY[2, 2])) WITH ORDINALITY AS m
+WHERE m.created`, inputs, options)
+			got := one[string](q, `
+SELECT string_agg(r.input::text, ' ' ORDER BY t.n) FROM unnest($1::bigint[]) WITH ORDINALITY AS t (id, n) JOIN run r ON r.id = t.id`, runs)
+			if got != "1 2 3 4" {
+				t.Errorf("inputs %s with options %s started runs with the inputs %q, want 1 to 4", inputs, options, got)
+			}
+		}
+	}
+}

@@ -17,7 +17,7 @@ var (
 	ErrNotReplayable = errors.New("run cannot be replayed")
 	// ErrUnknownRun says that the tenant has no such run.
 	ErrUnknownRun = errors.New("unknown run")
-	// ErrTooLarge says that an input or an output has more than MaxPayload bytes.
+	// ErrTooLarge says that an input, an output or a signal's payload has more than MaxPayload bytes.
 	ErrTooLarge = errors.New("payload is too large")
 )
 

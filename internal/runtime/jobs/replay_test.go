@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -270,6 +271,71 @@ func TestReplayKeepsCompletedStepsAndChildrenOrForgetsThem(t *testing.T) {
 		}
 		if r := q.spawns(next, "bad", jobs.StartParams{}); r.RunID == bad || !r.Created {
 			t.Errorf("%s: the failed child is answered %+v, want a new one", mode, r)
+		}
+	}
+}
+
+// A wait that had timed out has timed out in the life that keeps it, too: it did not get a signal without a payload.
+func TestReplayKeepsHowAWaitHadEnded(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	run := q.start(jobs.StartParams{})
+	c := q.claimOne(inc)
+	_, err := jobs.WaitSignal(t.Context(), c, "go", time.Millisecond)
+	if err == nil {
+		t.Fatal("there was a signal")
+	}
+	if jobs.Parks(err) {
+		q.park(inc, c, err)
+		q.exec(`UPDATE step SET started_at = started_at - interval '1 hour'`)
+		q.exec(`UPDATE waiting SET wake_at = clock_timestamp()`)
+		q.sweep()
+		c = q.claimOne(inc)
+		_, err = jobs.WaitSignal(t.Context(), c, "go", time.Millisecond)
+	}
+	mustIs(t, err, jobs.ErrWaitTimeout, "the wait")
+	q.fail(inc, c)
+	q.replay(run, jobs.ReplayLastStep, 1)
+	payload, err := jobs.WaitSignal(t.Context(), q.claimOne(inc), "go", time.Millisecond)
+	if !errors.Is(err, jobs.ErrWaitTimeout) {
+		t.Errorf("the life that keeps the wait got %s, %v, want the timeout", payload, err)
+	}
+}
+
+// What a replay forgets, an await of all children does not wait for; what it keeps counts.
+func TestAwaitingAllChildrenMeansThoseOfTheLife(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[jobs.ReplayMode]string{jobs.ReplayScratch: "new", jobs.ReplayLastStep: "done new"} {
+		q := newQueue(t)
+		inc := q.register()
+		run := q.start(jobs.StartParams{})
+		c := q.claimOne(inc)
+		names := map[int64]string{q.spawn(c, "done", jobs.StartParams{}): "done"}
+		q.settle(inc, completed(q.claimOne(inc)))
+		names[q.spawn(c, "failed", jobs.StartParams{})] = "failed"
+		q.fail(inc, q.claimOne(inc))
+		names[q.spawn(c, "lasting", jobs.StartParams{Delay: time.Hour, ClosePolicy: jobs.CloseAbandon})] = "lasting"
+		q.fail(inc, c)
+
+		q.replay(run, mode, 1)
+		c = q.claimOne(inc)
+		names[q.spawn(c, "new", jobs.StartParams{})] = "new"
+		_, err := jobs.Await(t.Context(), c, "all")
+		q.park(inc, c, err)
+		q.wantPlace(run, "pending", "waiting")
+		q.settle(inc, completed(q.claimOne(inc)))
+		q.wantPlace(run, "pending", "ready")
+		children, err := jobs.Await(t.Context(), q.claimOne(inc), "all")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, child := range children {
+			got = append(got, names[child.RunID])
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("after a replay of mode %s the await gives the children %v, want %s", mode, got, want)
 		}
 	}
 }

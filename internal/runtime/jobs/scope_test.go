@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -152,4 +153,30 @@ func TestRescheduleScopeTakesRunsOutOfALane(t *testing.T) {
 		t.Fatalf("reschedule answered %+v, %v", r, err)
 	}
 	q.wantPlace(2, "pending", "scheduled")
+}
+
+// A run that is moved from one place to another while a reschedule waits for it is found where it stands then.
+func TestRescheduleScopeFindsARunThatMovesMeanwhile(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	run := q.start(jobs.StartParams{Scope: "s", Delay: time.Hour})
+	promoting := q.begin()
+	for _, sql := range []string{`UPDATE scheduled SET run_at = clock_timestamp()`, `SELECT promote('p')`} {
+		if _, err := promoting.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	moved := background(func() error {
+		r, err := jobs.RescheduleScope(t.Context(), q.db, jobs.ScopeParams{Scope: "s"}, time.Hour)
+		if err == nil && r.Changed != 1 {
+			err = fmt.Errorf("reschedule moved %d runs, want 1", r.Changed)
+		}
+		return err
+	})
+	q.awaitWaiter()
+	commit(t, promoting)
+	if err := <-moved; err != nil {
+		t.Fatal(err)
+	}
+	q.wantPlace(run, "pending", "scheduled")
 }

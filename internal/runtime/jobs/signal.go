@@ -14,7 +14,7 @@ type SignalAnswer string
 const (
 	// SignalAccepted says that the signal is kept until the run waits for it, and that the run is due when it does already.
 	SignalAccepted SignalAnswer = "accepted"
-	// SignalEnded says that the run has ended and takes no signal.
+	// SignalEnded says that the run has ended, or is about to, and takes no signal.
 	SignalEnded SignalAnswer = "ended"
 	// SignalUnknown says that there is no such run, or none of that tenant.
 	SignalUnknown SignalAnswer = "unknown"
@@ -25,7 +25,7 @@ type SignalParams struct {
 	Run int64
 	// Name is what the run's handler waits for; 1 to 200 bytes.
 	Name string
-	// Payload is what the handler gets; nil is JSON null.
+	// Payload is what the handler gets, at most MaxPayload bytes; nil is JSON null.
 	Payload json.RawMessage
 	// Tenant must be the run's; empty is a run without one.
 	Tenant string

@@ -310,3 +310,13 @@ func TestADedupeHitHoldsNobodyUp(t *testing.T) {
 	q.settle(inc, jobs.Settlement{Claim: c, Outcome: jobs.Failed, Code: "x"})
 	q.start(deduped())
 }
+
+// JSON of other languages writes whole numbers with a fraction of zero.
+func TestADedupeWindowIsAWholeNumberHoweverItIsWritten(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	const sql = `SELECT run FROM start('work', '{}', '{"pool": "p", "dedupe_key": "a", "dedupe_window_ms": 3600000.0}')`
+	if first, second := one[int64](q, sql), one[int64](q, sql); first != second {
+		t.Errorf("two starts within the window gave the runs %d and %d", first, second)
+	}
+}

@@ -43,6 +43,7 @@ func TestStartRefusesWhatItDoesNotTakeW40W41(t *testing.T) {
 	for name, test := range map[string]struct{ jobType, options, want string }{
 		"unknown option":     {"work", `{"pool":"p","prio":1,"when":2}`, `unknown option "prio", "when"; known are: pool, priority, `},
 		"no type":            {"", `{"pool":"p"}`, `job_type is empty`},
+		"long type":          {strings.Repeat("x", 513), `{"pool":"p"}`, `job_type has 513 bytes, want at most 512`},
 		"options are a list": {"work", `[1]`, `options are of type array, want a JSON object`},
 		"priority too high":  {"work", `{"pool":"p","priority":101}`, `option "priority" is 101, want a whole number from -100 to 100`},
 		"priority is a text": {"work", `{"pool":"p","priority":"high"}`, `option "priority" is "high", want a whole number`},
@@ -60,6 +61,7 @@ func TestStartRefusesWhatItDoesNotTakeW40W41(t *testing.T) {
 		"collision, no lane": {"work", `{"pool":"p","collision":"reject"}`, `need the option "lane"`},
 		"key without window": {"work", `{"pool":"p","dedupe_key":"a"}`, `need each other`},
 		"window without key": {"work", `{"pool":"p","dedupe_window_ms":1}`, `need each other`},
+		"half a window":      {"work", `{"pool":"p","dedupe_key":"a","dedupe_window_ms":1.5}`, `option "dedupe_window_ms" is 1.5, want a whole number from 1`},
 		"no window":          {"work", `{"pool":"p","dedupe_key":"a","dedupe_window_ms":0}`, `option "dedupe_window_ms" is 0, want a whole number from 1`},
 		"long text":          {"work", `{"pool":"p","scope":"` + strings.Repeat("x", 513) + `"}`, `option "scope" has 513 bytes, want at most 512`},
 		"many tags":          {"work", `{"pool":"p","tags":{` + tags(33) + `}}`, `option "tags" is too large: want at most 32 tags`},

@@ -165,7 +165,7 @@ func TestS5ARunToBeCancelledEndsWithItsLostLease(t *testing.T) {
 		t.Fatalf("sweep did %+v, want the run ended", r)
 	}
 	q.wantPlace(run, "cancelled", "none")
-	if reason := one[string](q, `SELECT error FROM run`); reason != "enough" {
+	if reason := one[string](q, `SELECT error FROM run`); reason != `cancel requested by "me": enough` {
 		t.Fatalf("reason is %q, want the request's", reason)
 	}
 	q.sweep()

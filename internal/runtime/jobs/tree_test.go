@@ -295,3 +295,56 @@ FROM generate_series($3::bigint + 1, $3::bigint + 2000) AS g`, jobType, pool, ro
 	}
 	q.check()
 }
+
+// Who is cancelled alone leaves its children be, also when it ends later because one of them has to end first.
+func TestACancelWithoutCascadeLeavesTheChildrenOfAClosingRunAlone(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t, "a<root terminate", "b<a cancel", "c*<a terminate")
+	tr.settle(tr.inc, jobs.Settlement{Claim: tr.claims["a"], Outcome: jobs.Snoozed, Delay: time.Hour})
+	p := jobs.CancelParams{Run: tr.runs["a"], Tenant: "t", By: "ann", NoCascade: true}
+	if a, err := jobs.Cancel(t.Context(), tr.db, p); err != nil || a != jobs.CancelDone {
+		t.Fatalf("cancel answered %q, %v", a, err)
+	}
+	tr.want("a waiting", "b running", "c scheduled")
+	tr.end("b", jobs.Completed)
+	tr.want("a cancelled", "c scheduled")
+}
+
+// Whoever carries a cancel out, the run says who asked for it and why.
+func TestASweepThatCancelsSaysWhoAskedAndWhyW27(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t, "a<root terminate", "b*<root terminate")
+	held := tr.begin()
+	if _, err := held.Exec(t.Context(), `SELECT FROM scheduled WHERE id = $1 FOR UPDATE`, tr.runs["b"]); err != nil {
+		t.Fatal(err)
+	}
+	tr.cancel("root", jobs.CancelAsked) // running ones, and one that somebody holds
+	commit(t, held)
+	tr.sweep()
+	tr.want("root asked", "a asked", "b cancelled")
+	tr.expire(tr.inc)
+	tr.sweep()
+	for _, name := range []string{"root", "a", "b"} {
+		got := one[string](tr.queue, `SELECT status || ': ' || error FROM run WHERE id = $1`, tr.runs[name])
+		if want := `cancelled: cancel requested by "ann": wrong order`; got != want {
+			t.Errorf("run %s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+// The words of a cancel travel with beats: no caller can make those too long for a worker to read.
+func TestTheWordsOfACancelAreBounded(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t, "a<root terminate")
+	tr.exec(`UPDATE run SET scope = 's' WHERE id = $1`, tr.runs["a"])
+	for _, sql := range []string{
+		`SELECT cancel($1, repeat('b', 20000), repeat('r', 20000), '{"tenant": "t", "cascade": false}') WHERE $2 > 0`,
+		`SELECT cancel_scope('s', repeat('b', 20000), repeat('r', 20000), '{"tenant": "t", "cascade": false}') WHERE $1 > 0 AND $2 > 0`,
+	} {
+		tr.exec(sql, tr.runs["root"], tr.runs["a"])
+	}
+	if got := one[string](tr.queue, `
+SELECT string_agg(DISTINCT length(requested_by) || ' ' || length(reason), ', ') || ' of ' || count(*) FROM cancel_request`); got != "10000 10000 of 2" {
+		t.Errorf("the requests have words of these lengths: %s, want 10000 10000 of 2", got)
+	}
+}

@@ -34,7 +34,7 @@ type Wait struct {
 	Kind WaitKind `json:"kind"`
 	// Signal is the name that a WaitForSignal waits for.
 	Signal string `json:"signal,omitempty"`
-	// Children are the runs that a WaitForChildren waits for; none means all that the run has.
+	// Children are the runs that a WaitForChildren waits for; none means all that this life of the run has.
 	Children []int64 `json:"children,omitempty"`
 }
 
@@ -119,8 +119,8 @@ type ChildResult struct {
 }
 
 // Await waits until children of the run have ended, however they end, and returns how, in order of their ids. Without
-// children named it waits for all that the run has. It parks as WaitSignal does, except that it always lets its lane go:
-// the children may need it. The name is a step's.
+// children named it waits for all that this life of the run has. It parks as WaitSignal does, except that it always lets
+// its lane go: the children may need it. The name is a step's.
 func Await(ctx context.Context, c *Claim, name string, children ...int64) ([]ChildResult, error) {
 	return AwaitWithin(ctx, c, name, 0, children...)
 }

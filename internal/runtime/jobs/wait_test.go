@@ -334,7 +334,7 @@ func TestAParentLetsItsLaneGoToItsChildren(t *testing.T) {
 	inc, parent := q.register(), q.start(jobs.StartParams{Lane: "l"})
 	c := q.claimOne(inc)
 	child := q.start(jobs.StartParams{Lane: "l"})
-	q.exec(`UPDATE run SET parent = $2, root = $2 WHERE id = $1`, child, parent)
+	q.exec(`UPDATE run SET parent = $2, root = $2, spawn_replay = 0 WHERE id = $1`, child, parent)
 	_, err := jobs.Await(t.Context(), c, "it")
 	s := jobs.TypeConfig{}.Settle(c, nil, err, nil)
 	if s.KeepLane {
@@ -357,7 +357,7 @@ func TestAParentLetsItsLaneGoToItsChildren(t *testing.T) {
 func (q *queue) child(parent *jobs.Claim) int64 {
 	q.t.Helper()
 	run := q.start(jobs.StartParams{})
-	q.exec(`UPDATE run SET parent = $2, root = $2 WHERE id = $1`, run, parent.RunID)
+	q.exec(`UPDATE run SET parent = $2, root = $2, spawn_replay = 0 WHERE id = $1`, run, parent.RunID)
 	return run
 }
 
@@ -602,4 +602,18 @@ func TestAStepWithoutAStoreSaysSo(t *testing.T) {
 	if !errors.Is(err, jobs.ErrNoStore) {
 		t.Errorf("error is %v, want ErrNoStore", err)
 	}
+}
+
+func TestASignalToAClosingRunComesTooLateAndALargeOneNotAtAll(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t, "a<root cancel")
+	tr.end("root", jobs.Failed)
+	tr.want("root waiting")
+	p := jobs.SignalParams{Run: tr.runs["root"], Name: "go", Tenant: "t"}
+	if got, err := jobs.Signal(t.Context(), tr.db, p); err != nil || got != jobs.SignalEnded {
+		t.Errorf("a signal to a closing run: %s, %v, want ended", got, err)
+	}
+	p.Run, p.Payload = tr.runs["a"], json.RawMessage(`"`+strings.Repeat("x", jobs.MaxPayload)+`"`)
+	_, err := jobs.Signal(t.Context(), tr.db, p)
+	mustIs(t, err, jobs.ErrTooLarge, "a signal with a large payload")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -111,6 +112,13 @@ FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname = 'syncline' AND has_function_privilege('public', p.oid, 'EXECUTE')`)
 	if open != "" {
 		t.Errorf("everybody may execute %s", open)
+	}
+	owners := one[[]string](t, conn, `
+SELECT array_agg(p.proname::text ORDER BY p.proname)
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = 'syncline' AND p.prosecdef`)
+	if want := slices.Sorted(slices.Values(schema.Callable)); !slices.Equal(owners, want) {
+		t.Errorf("these run as their owner: %v, want those made for other roles: %v", owners, want)
 	}
 }
 

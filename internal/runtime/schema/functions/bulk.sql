@@ -10,8 +10,10 @@ SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
 DECLARE
-  v_inputs constant jsonb[] := coalesce(start_many.inputs, '{}');
-  v_options constant jsonb[] := CASE WHEN coalesce(cardinality(start_many.options), 0) = 0 THEN '{"{}"}' ELSE start_many.options END;
+  -- However the arrays are shaped and numbered, their elements count from 1.
+  v_inputs constant jsonb[] := ARRAY(SELECT unnest(start_many.inputs));
+  v_options constant jsonb[] := CASE WHEN coalesce(cardinality(start_many.options), 0) = 0 THEN '{"{}"}'
+                                     ELSE ARRAY(SELECT unnest(start_many.options)) END;
   v_one constant boolean := cardinality(v_options) = 1;
   v_runs bigint[];
   v_created boolean[];

@@ -14,8 +14,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
   v_run constant bigint := cancel.run;
-  v_by constant text := coalesce(cancel.requested_by, '');
-  v_reason constant text := coalesce(cancel.reason, '');
+  v_by constant text := cancel_text(cancel.requested_by);
+  v_reason constant text := cancel_text(cancel.reason);
   v_tenant text;
   v_cascade boolean;
   v_kind text;
@@ -99,8 +99,8 @@ SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
 DECLARE
-  v_by constant text := coalesce(cancel_scope.requested_by, '');
-  v_reason constant text := coalesce(cancel_scope.reason, '');
+  v_by constant text := cancel_text(cancel_scope.requested_by);
+  v_reason constant text := cancel_text(cancel_scope.reason);
   v_options constant jsonb := coalesce(cancel_scope.options, '{}');
   v_cascade boolean;
   v_runs bigint[];
@@ -158,21 +158,28 @@ DECLARE
   v_options constant jsonb := coalesce(reschedule_scope.options, '{}');
   v_now timestamptz;
   v_run_at timestamptz;
-  v_runs bigint[];
-  v_taken bigint[];
+  v_left bigint[];
+  v_taken bigint[] := '{}';
   v_pools text[];
 BEGIN
   PERFORM start_known(v_options, '{tenant,after,max_runs}');
   PERFORM start_number('delay_ms', to_jsonb(reschedule_scope.delay_ms), 0, c_long);
-  SELECT s.runs, s.next INTO v_runs, next FROM scope_live(reschedule_scope.scope, '{pending}', v_options) AS s;
-  SELECT array_agg(x.id) INTO v_taken
-  FROM (
-    SELECT id FROM (SELECT id FROM ready WHERE id = ANY (v_runs) AND delay_ms > 0 ORDER BY id FOR UPDATE) AS a
-    UNION ALL
-    SELECT id FROM (SELECT id FROM scheduled WHERE id = ANY (v_runs) ORDER BY id FOR UPDATE) AS b
-    UNION ALL
-    SELECT id FROM (SELECT id FROM blocked WHERE id = ANY (v_runs) AND delay_ms > 0 ORDER BY id FOR UPDATE) AS c
-  ) AS x;
+  SELECT s.runs, s.next INTO v_left, next FROM scope_live(reschedule_scope.scope, '{pending}', v_options) AS s;
+  FOR i IN 1..10 LOOP
+    v_taken := v_taken || ARRAY(
+      SELECT id FROM (SELECT id FROM ready WHERE id = ANY (v_left) AND delay_ms > 0 ORDER BY id FOR UPDATE) AS a
+      UNION ALL
+      SELECT id FROM (SELECT id FROM scheduled WHERE id = ANY (v_left) ORDER BY id FOR UPDATE) AS b
+      UNION ALL
+      SELECT id FROM (SELECT id FROM blocked WHERE id = ANY (v_left) AND delay_ms > 0 ORDER BY id FOR UPDATE) AS c);
+    -- Those that somebody has moved meanwhile are looked for again where they stand now.
+    v_left := ARRAY(
+      SELECT l.id
+      FROM (SELECT unnest(v_left) EXCEPT SELECT unnest(v_taken)) AS l (id)
+      WHERE EXISTS (SELECT FROM scheduled x WHERE x.id = l.id)
+        OR delay_ms > 0 AND (EXISTS (SELECT FROM ready x WHERE x.id = l.id) OR EXISTS (SELECT FROM blocked x WHERE x.id = l.id)));
+    EXIT WHEN cardinality(v_left) = 0;
+  END LOOP;
   v_now := clock_timestamp();
   v_run_at := v_now + coalesce(reschedule_scope.delay_ms, 0) * interval '1 millisecond';
   WITH u AS (

@@ -111,7 +111,7 @@ BEGIN
   END IF;
 END $$;
 
--- Refuses an input or output of more than 1 MiB as JSON text.
+-- Refuses an input, output or payload of more than 1 MiB as JSON text.
 CREATE OR REPLACE FUNCTION check_payload(p_what text, p_value jsonb) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 SET search_path FROM CURRENT
@@ -167,6 +167,9 @@ DECLARE
 BEGIN
   IF coalesce(p_job_type, '') = '' THEN
     RAISE EXCEPTION 'job_type is empty' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  IF octet_length(p_job_type) > 512 THEN
+    RAISE EXCEPTION 'job_type has % bytes, want at most 512', octet_length(p_job_type) USING ERRCODE = 'invalid_parameter_value';
   END IF;
   v.job_type := p_job_type;
   v.created_at := clock_timestamp();

@@ -8,7 +8,8 @@
 -- READ COMMITTED is assumed: in a volatile function each statement sees what was committed before that statement.
 --
 -- Plans are pinned: their statements are written for walks along an index, and a plan made while a table was small would
--- be kept when it has grown. Without jit = off the penalty of a plan type that is off would have every call compiled.
+-- be kept when it has grown; for what only looks up keys, enable_seqscan = off is enough. Without jit = off the penalty of a
+-- plan type that is off would have every call compiled.
 
 -- Small parts that other functions use.
 

@@ -119,8 +119,8 @@ BEGIN
   WHERE NOT EXISTS (SELECT FROM attempt a WHERE a.run = p.id AND a.number = p.claim_token AND a.outcome = p.status)
   ON CONFLICT DO NOTHING;
   IF p_mode = 'last_step' THEN
-    INSERT INTO step (run, replay, name, seq, status, attempts, token, output, build, started_at, finished_at)
-    SELECT s.run, p.replays + 1, s.name, s.seq, s.status, s.attempts, s.token, s.output, s.build, s.started_at, s.finished_at
+    INSERT INTO step (run, replay, name, seq, status, attempts, token, output, error_code, build, started_at, finished_at)
+    SELECT s.run, p.replays + 1, s.name, s.seq, s.status, s.attempts, s.token, s.output, s.error_code, s.build, s.started_at, s.finished_at
     FROM step s
     WHERE s.run = p.id AND s.replay = p.replays AND s.status = 'completed'
     ON CONFLICT DO NOTHING;

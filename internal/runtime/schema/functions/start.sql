@@ -53,10 +53,11 @@ DECLARE
   v_free boolean;
 BEGIN
   FOR i IN 1..100 LOOP
-    SELECT d.run, d.expires_at, d.expires_at <= v_now OR coalesce(r.status IN ('failed', 'cancelled', 'timed_out', 'lost'), true)
+    SELECT d.run, d.expires_at,
+           d.expires_at <= v_now
+             OR coalesce((SELECT r.status IN ('failed', 'cancelled', 'timed_out', 'lost') FROM run r WHERE r.id = d.run), true)
     INTO v_run, v_expires, v_free
     FROM dedupe d
-    LEFT JOIN run r ON r.id = d.run
     WHERE d.tenant = coalesce(p.tenant, '') AND d.job_type = p.job_type AND d.key = p.dedupe_key;
     IF FOUND AND NOT v_free THEN
       RETURN v_run;
@@ -173,7 +174,7 @@ BEGIN
       END IF;
     END IF;
     IF v.dedupe_key IS NOT NULL THEN
-      run := start_dedupe(v, (start.options ->> 'dedupe_window_ms')::bigint);
+      run := start_dedupe(v, (start.options ->> 'dedupe_window_ms')::numeric::bigint);
       IF run IS NOT NULL THEN
         RETURN;
       END IF;

@@ -24,7 +24,7 @@ END $$;
 -- its run meanwhile finds out with its next write. Index: unique (run, replay, seq).
 CREATE OR REPLACE FUNCTION step_memos(p_run bigint, p_worker bigint, p_token bigint)
 RETURNS TABLE (name text, status text, output jsonb, error_code text, attempts integer, seq integer, build text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
@@ -49,7 +49,7 @@ END $$;
 -- then. No row when nothing is stored.
 CREATE OR REPLACE FUNCTION step_find(p_run bigint, p_worker bigint, p_token bigint, p_name text)
 RETURNS TABLE (status text, output jsonb, error_code text, attempts integer, seq integer, build text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
@@ -67,7 +67,7 @@ END $$;
 CREATE OR REPLACE FUNCTION step_begin(
   p_run bigint, p_worker bigint, p_token bigint, p_name text, p_build text,
   OUT status text, OUT output jsonb, OUT error_code text, OUT attempts integer, OUT seq integer, OUT build text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
@@ -92,7 +92,7 @@ CREATE OR REPLACE FUNCTION step_end(
   p_run bigint, p_worker bigint, p_token bigint, p_name text, p_status text, p_output jsonb, p_code text, p_message text,
   p_build text, p_attempts integer, p_elapsed_ms bigint, p_bound boolean,
   OUT status text, OUT output jsonb, OUT error_code text, OUT attempts integer, OUT seq integer, OUT build text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column

@@ -41,7 +41,8 @@ BEGIN
   ),
   l AS MATERIALIZED (
     SELECT r.id, n.worker, n.pod, n.token, r.claimed_at AS started_at,
-           (SELECT q.reason FROM cancel_request q WHERE q.run = r.id AND q.replay = r.replays ORDER BY q.id LIMIT 1) AS cancelled
+           (SELECT cancel_message(q.requested_by, q.reason)
+            FROM cancel_request q WHERE q.run = r.id AND q.replay = r.replays ORDER BY q.id LIMIT 1) AS cancelled
     FROM n
     JOIN run r ON r.id = n.id
     WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', n.worker, n.token)
@@ -115,19 +116,19 @@ SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
-  v_reason text;
   v_runs bigint[];
+  v_messages text[];
   v_ended integer := 0;
 BEGIN
-  FOR v_reason, v_runs IN
-    SELECT c.reason, array_agg(DISTINCT c.run)
-    FROM (SELECT * FROM cancel_request ORDER BY id LIMIT 10000) AS c
-    JOIN run r ON r.id = c.run AND r.replays = c.replay
-    WHERE r.status = 'pending'
-    GROUP BY c.reason
-  LOOP
-    v_ended := v_ended + cardinality(end_pending(v_runs, 'cancelled', 'cancelled', v_reason));
-  END LOOP;
+  SELECT array_agg(c.run), array_agg(cancel_message(c.requested_by, c.reason)) INTO v_runs, v_messages
+  FROM (SELECT * FROM cancel_request ORDER BY id LIMIT 10000) AS c
+  JOIN run r ON r.id = c.run AND r.replays = c.replay
+  WHERE r.status = 'pending';
+  IF v_runs IS NOT NULL THEN
+    v_runs := end_quietly(v_runs, 'cancelled', 'cancelled', v_messages);
+    PERFORM wake(closed(v_runs));
+    v_ended := cardinality(v_runs);
+  END IF;
   DELETE FROM cancel_request
   WHERE id IN (
     SELECT c.id

@@ -54,6 +54,12 @@ BEGIN
   RETURN v_ended;
 END $$;
 
+-- Who asks for a cancel, or why, cut to what the beats of workers can carry: a cancel is never refused for its words.
+CREATE OR REPLACE FUNCTION cancel_text(p_text text) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path FROM CURRENT
+AS $$ SELECT coalesce(left(p_text, 10000), '') $$;
+
 -- What the end of a cancelled run says.
 CREATE OR REPLACE FUNCTION cancel_message(p_by text, p_reason text) RETURNS text
 LANGUAGE sql IMMUTABLE

@@ -7,12 +7,12 @@
 
 -- Looks whether what the handler waits for is there, under the run's lock, and notes it as a step of that name: when it is,
 -- the step is completed with the signal's payload or the children's statuses as output. p_signal and p_children NULL: a
--- time alone. No children: all that the run has. p_millis counts from the first look; NULL is no limit. When it is over,
+-- time alone. No children: all that this life of the run has. p_millis counts from the first look; NULL is no limit. When it is over,
 -- the step is completed, with the code 'timeout' unless the time is what was waited for. remaining_ms is what is left.
 CREATE OR REPLACE FUNCTION wait_for(
   p_run bigint, p_worker bigint, p_token bigint, p_name text, p_signal text, p_children bigint[], p_millis bigint, p_build text,
   OUT done boolean, OUT output jsonb, OUT error_code text, OUT remaining_ms bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
@@ -54,8 +54,12 @@ BEGIN
     done := children_ended(p_run, p_children);
     IF done THEN
       SELECT coalesce(jsonb_agg(jsonb_build_object('run', c.id, 'status', c.status) ORDER BY c.id), '[]') INTO output
-      FROM run c
-      WHERE c.parent = p_run AND (cardinality(p_children) = 0 OR c.id = ANY (p_children));
+      FROM run p
+      JOIN run c ON c.parent = p.id
+      WHERE p.id = p_run
+        AND CASE cardinality(p_children)
+              WHEN 0 THEN c.spawn_replay = p.replays OR (c.spawn_replay >= p.kept_replay AND c.status = 'completed')
+              ELSE c.id = ANY (p_children) END;
     END IF;
   END IF;
   IF NOT done THEN
@@ -72,8 +76,8 @@ BEGIN
   END IF;
 END $$;
 
--- Whether all the named children of a run have ended, or all that it has when none is named. The newest is looked at first,
--- because it is the likeliest to be alive. Indexes: run_parent backwards, the key of run.
+-- Whether all the named children of a run have ended, or all that its present life has when none is named. The newest is
+-- looked at first, because it is the likeliest to be alive. Indexes: run_parent backwards, the key of run.
 CREATE OR REPLACE FUNCTION children_ended(p_run bigint, p_children bigint[]) RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
@@ -93,7 +97,11 @@ BEGIN
     LIMIT 1;
     RETURN NOT FOUND;
   END IF;
-  PERFORM FROM run c WHERE c.parent = p_run AND c.status IN ('pending', 'running') ORDER BY c.id DESC LIMIT 1;
+  PERFORM
+  FROM run c
+  WHERE c.parent = p_run AND c.status IN ('pending', 'running') AND c.spawn_replay = (SELECT p.replays FROM run p WHERE p.id = p_run)
+  ORDER BY c.id DESC
+  LIMIT 1;
   RETURN NOT FOUND;
 END $$;
 
@@ -173,7 +181,8 @@ BEGIN
     )
     SELECT array_agg(id) INTO v_ended FROM u;
     IF v_ended IS NOT NULL THEN
-      v_pools := v_pools || closed(v_ended);
+      -- Their children got theirs when they began to close, or were to be left alone.
+      v_pools := v_pools || conclude(v_ended);
     END IF;
   END IF;
   RETURN v_pools;
@@ -300,13 +309,14 @@ BEGIN
     RAISE EXCEPTION 'name of the signal has % bytes, want 1 to 200', coalesce(octet_length(signal.name), 0)
       USING ERRCODE = 'invalid_parameter_value';
   END IF;
+  PERFORM check_payload('payload', signal.payload);
   SELECT r.status, r.replays INTO v_status, v_life
   FROM run r
   WHERE r.id = v_run AND r.tenant IS NOT DISTINCT FROM signal.tenant;
   IF NOT FOUND THEN
     RETURN 'unknown';
   END IF;
-  IF v_status NOT IN ('pending', 'running') THEN
+  IF v_status NOT IN ('pending', 'running') OR EXISTS (SELECT FROM waiting w WHERE w.id = v_run AND w.kind = 'closing') THEN
     RETURN 'ended';
   END IF;
   INSERT INTO signal (run, replay, name, payload) VALUES (v_run, v_life, signal.name, coalesce(signal.payload, 'null'));
