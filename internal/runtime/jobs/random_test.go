@@ -157,6 +157,7 @@ func (h *history) params(rnd *rand.Rand) jobs.StartParams {
 type player struct {
 	*history
 	rnd     *rand.Rand
+	script  func(*player, *jobs.Claim) jobs.Settlement // how its handlers end; nil is handle
 	inc     *jobs.Incarnation
 	held    []*jobs.Claim
 	zombies []*player
@@ -219,7 +220,7 @@ func (p *player) finish() {
 	n := 1 + p.rnd.IntN(len(p.held))
 	batch := make([]jobs.Settlement, n)
 	for i, c := range p.held[:n] {
-		batch[i] = p.handle(c)
+		batch[i] = p.execute(c)
 	}
 	var keep []*jobs.Claim
 	results := p.write(batch)
@@ -245,6 +246,13 @@ func (p *player) write(batch []jobs.Settlement) []jobs.SettleResult {
 		}
 	}
 	return results
+}
+
+func (p *player) execute(c *jobs.Claim) jobs.Settlement {
+	if p.script != nil {
+		return p.script(p, c)
+	}
+	return p.handle(c)
 }
 
 // handle is a handler: it succeeds, fails in all ways, or completes its run in a transaction of its own.
@@ -297,7 +305,7 @@ func (p *player) completeInTransaction(c *jobs.Claim, commits bool) error {
 func (p *player) crash() {
 	_, err := p.db.Exec(p.ctx, `UPDATE worker SET expires_at = clock_timestamp() - interval '1 ms' WHERE id = $1`, p.inc.ID)
 	p.fail("expire", err)
-	p.zombies = append(p.zombies, &player{history: p.history, rnd: p.rnd, inc: p.inc, held: p.held})
+	p.zombies = append(p.zombies, &player{history: p.history, rnd: p.rnd, script: p.script, inc: p.inc, held: p.held})
 	p.inc, p.held = nil, nil
 }
 
