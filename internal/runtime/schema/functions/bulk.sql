@@ -7,6 +7,7 @@ CREATE OR REPLACE FUNCTION start_many(job_type text, inputs jsonb[], options jso
 RETURNS TABLE (run bigint, created boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE

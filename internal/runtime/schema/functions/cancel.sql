@@ -10,6 +10,7 @@
 CREATE OR REPLACE FUNCTION cancel(run bigint, requested_by text, reason text, options jsonb DEFAULT '{}') RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -67,6 +68,7 @@ END $$;
 CREATE OR REPLACE FUNCTION take_side_row(p_run bigint) RETURNS text
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 DECLARE
   v_kind text;
@@ -123,6 +125,7 @@ END $$;
 CREATE OR REPLACE FUNCTION scope_live(p_scope text, p_statuses text[], p_options jsonb, OUT runs bigint[], OUT next bigint)
 LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 DECLARE
   v_tenant constant text := start_text('tenant', p_options -> 'tenant');
@@ -134,7 +137,7 @@ BEGIN
     SELECT r.id
     FROM run r
     WHERE r.scope = p_scope AND r.id > v_after AND r.tenant IS NOT DISTINCT FROM v_tenant AND r.status = ANY (p_statuses)
-      AND NOT EXISTS (SELECT FROM waiting w WHERE w.id = r.id AND w.kind = 'closing')
+      AND NOT EXISTS (SELECT FROM waiting w WHERE w.id = r.id AND w.kind = 'closing' OFFSET 0)
     ORDER BY r.id
     LIMIT v_max
   ) AS x;
@@ -151,6 +154,9 @@ CREATE OR REPLACE FUNCTION reschedule_scope(
   scope text, delay_ms bigint, options jsonb DEFAULT '{}', OUT moved integer, OUT next bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -176,8 +182,9 @@ BEGIN
     v_left := ARRAY(
       SELECT l.id
       FROM (SELECT unnest(v_left) EXCEPT SELECT unnest(v_taken)) AS l (id)
-      WHERE EXISTS (SELECT FROM scheduled x WHERE x.id = l.id)
-        OR delay_ms > 0 AND (EXISTS (SELECT FROM ready x WHERE x.id = l.id) OR EXISTS (SELECT FROM blocked x WHERE x.id = l.id)));
+      WHERE EXISTS (SELECT FROM scheduled x WHERE x.id = l.id OFFSET 0)
+        OR delay_ms > 0
+          AND (EXISTS (SELECT FROM ready x WHERE x.id = l.id OFFSET 0) OR EXISTS (SELECT FROM blocked x WHERE x.id = l.id OFFSET 0)));
     EXIT WHEN cardinality(v_left) = 0;
   END LOOP;
   v_now := clock_timestamp();
@@ -188,9 +195,9 @@ BEGIN
     WHERE r.id = ANY (v_taken) AND r.status = 'pending'
     RETURNING r.id, r.pool, r.job_type, r.tenant, r.run_at, r.priority, r.lane
   ),
-  a AS (DELETE FROM ready WHERE id IN (SELECT id FROM u)),
-  b AS (DELETE FROM scheduled WHERE id IN (SELECT id FROM u) AND v_run_at <= v_now),
-  c AS (DELETE FROM blocked WHERE id IN (SELECT id FROM u)),
+  a AS (DELETE FROM ready WHERE id = ANY (ARRAY(SELECT id FROM u))),
+  b AS (DELETE FROM scheduled WHERE id = ANY (ARRAY(SELECT id FROM u)) AND v_run_at <= v_now),
+  c AS (DELETE FROM blocked WHERE id = ANY (ARRAY(SELECT id FROM u))),
   sc AS (
     INSERT INTO scheduled (id, pool, job_type, run_at, priority, lane)
     SELECT id, pool, job_type, run_at, priority, lane FROM u WHERE run_at > v_now

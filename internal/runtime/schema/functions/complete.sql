@@ -3,6 +3,7 @@
 CREATE OR REPLACE FUNCTION fence(run bigint, worker bigint, token bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -23,6 +24,7 @@ END $$;
 CREATE OR REPLACE FUNCTION complete(run bigint, token bigint, output jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE

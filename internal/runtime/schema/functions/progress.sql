@@ -4,6 +4,7 @@
 CREATE OR REPLACE FUNCTION progress(run bigint, worker bigint, token bigint, value jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 BEGIN

@@ -9,6 +9,7 @@
 CREATE OR REPLACE FUNCTION replay(run bigint, mode text DEFAULT 'scratch', options jsonb DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 DECLARE
   v_tenant text;
@@ -72,6 +73,7 @@ END $$;
 CREATE OR REPLACE FUNCTION replay_dedupe(p run) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 DECLARE
   v_run bigint;
@@ -79,10 +81,10 @@ DECLARE
   v_live boolean;
 BEGIN
   FOR i IN 1..100 LOOP
-    SELECT d.run, d.expires_at, d.run <> p.id AND coalesce(r.status IN ('pending', 'running', 'completed'), false)
+    SELECT d.run, d.expires_at,
+           d.run <> p.id AND coalesce((SELECT r.status IN ('pending', 'running', 'completed') FROM run r WHERE r.id = d.run), false)
     INTO v_run, v_expires, v_live
     FROM dedupe d
-    LEFT JOIN run r ON r.id = d.run
     WHERE d.tenant = coalesce(p.tenant, '') AND d.job_type = p.job_type AND d.key = p.dedupe_key AND d.expires_at > clock_timestamp();
     IF NOT FOUND THEN
       RETURN;
@@ -108,6 +110,7 @@ END $$;
 CREATE OR REPLACE FUNCTION replay_keep(p run, p_mode text) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 DECLARE
   v_claimed constant boolean := p.settled_token = p.claim_token AND p.claimed_by IS NOT NULL;

@@ -10,6 +10,7 @@ CREATE OR REPLACE FUNCTION spawn(
   run bigint, token bigint, key text, job_type text, input jsonb DEFAULT '{}', options jsonb DEFAULT '{}', OUT child bigint, OUT created boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 DECLARE
   v_parent run;

@@ -45,6 +45,7 @@ END $$;
 CREATE OR REPLACE FUNCTION start_dedupe(p run, p_window_ms bigint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 DECLARE
   v_now constant timestamptz := clock_timestamp();
@@ -134,6 +135,7 @@ END $$;
 CREATE OR REPLACE FUNCTION start_known_key(p run) RETURNS bigint
 LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 DECLARE
   v_run bigint;

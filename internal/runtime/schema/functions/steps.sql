@@ -5,6 +5,7 @@
 CREATE OR REPLACE FUNCTION claim_life(p_run bigint, p_worker bigint, p_token bigint) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 DECLARE
   v_life integer;
@@ -26,6 +27,7 @@ CREATE OR REPLACE FUNCTION step_memos(p_run bigint, p_worker bigint, p_token big
 RETURNS TABLE (name text, status text, output jsonb, error_code text, attempts integer, seq integer, build text)
 LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -51,6 +53,7 @@ CREATE OR REPLACE FUNCTION step_find(p_run bigint, p_worker bigint, p_token bigi
 RETURNS TABLE (status text, output jsonb, error_code text, attempts integer, seq integer, build text)
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -69,6 +72,7 @@ CREATE OR REPLACE FUNCTION step_begin(
   OUT status text, OUT output jsonb, OUT error_code text, OUT attempts integer, OUT seq integer, OUT build text)
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -94,6 +98,7 @@ CREATE OR REPLACE FUNCTION step_end(
   OUT status text, OUT output jsonb, OUT error_code text, OUT attempts integer, OUT seq integer, OUT build text)
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -124,4 +129,5 @@ END $$;
 CREATE OR REPLACE FUNCTION step_number(p_run bigint, p_life integer) RETURNS integer
 LANGUAGE sql STABLE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$ SELECT coalesce(max(s.seq), 0) + 1 FROM step s WHERE s.run = p_run AND s.replay = p_life $$;

@@ -1,5 +1,6 @@
 -- Trees of runs: what becomes of children when their parent ends. Nothing here waits for a lock: what somebody else has
--- locked gets a request, which the worker's beat or the sweep applies. Index run_parent.
+-- locked gets a request, which the worker's beat or the sweep applies. Index run_parent. OFFSET 0 has the planner look
+-- the rows of one run up at a time: while the table is small it would rather join all of it, and keep that plan.
 
 -- Ends pending runs, each with its own message, and returns those that ended: the side row first, then the run. A kept
 -- hold goes without the lane's lock; the next sweep wakes the lane. Runs that are closing have ended already.
@@ -39,10 +40,9 @@ BEGIN
   ),
   u AS (
     UPDATE run r
-    SET status = p_status, finished_at = clock_timestamp(), error_code = p_code, error = m.message
-    FROM l
-    CROSS JOIN LATERAL (SELECT t.message FROM unnest(p_runs, p_messages) AS t (id, message) WHERE t.id = l.id LIMIT 1) AS m
-    WHERE r.id = l.id
+    SET status = p_status, finished_at = clock_timestamp(), error_code = p_code,
+        error = (SELECT t.message FROM unnest(p_runs, p_messages) AS t (id, message) WHERE t.id = r.id LIMIT 1)
+    WHERE r.id = ANY (ARRAY(SELECT id FROM l))
     RETURNING r.id
   )
   SELECT coalesce(array_agg(id), '{}') INTO v_ended FROM u;
@@ -84,10 +84,10 @@ BEGIN
   WITH r AS MATERIALIZED (
     SELECT r.id, r.replays, r.status, r.pool, t.requested_by, t.reason
     FROM unnest(p_runs, p_by, p_reasons) AS t (id, requested_by, reason)
-    JOIN run r ON r.id = t.id
+    CROSS JOIN LATERAL (SELECT x.id, x.replays, x.status, x.pool FROM run x WHERE x.id = t.id OFFSET 0) AS r
     WHERE r.status IN ('pending', 'running')
-      AND NOT EXISTS (SELECT FROM cancel_request q WHERE q.run = r.id AND q.replay = r.replays AND (q.cascade OR NOT p_cascade))
-      AND NOT EXISTS (SELECT FROM waiting w WHERE w.id = r.id AND w.kind = 'closing')
+      AND NOT EXISTS (SELECT FROM cancel_request q WHERE q.run = r.id AND q.replay = r.replays AND (q.cascade OR NOT p_cascade) OFFSET 0)
+      AND NOT EXISTS (SELECT FROM waiting w WHERE w.id = r.id AND w.kind = 'closing' OFFSET 0)
   ),
   i AS (
     INSERT INTO cancel_request (run, replay, requested_by, reason, cascade)
@@ -125,10 +125,13 @@ BEGIN
       SELECT c.id, coalesce(p_by, 'run ' || p.id) AS requested_by,
              coalesce(p_reason, CASE WHEN p.status IN ('pending', 'running') THEN 'its parent is being cancelled'
                                      ELSE 'its parent ended as ' || p.status END) AS reason
-      FROM unnest(v_level) AS t (id)
-      JOIN run p ON p.id = t.id
-      JOIN run c ON c.parent = p.id
-      WHERE c.status IN ('pending', 'running') AND c.close_policy <> 'abandon'
+      FROM run p
+      CROSS JOIN LATERAL (
+        SELECT r.id FROM run r
+        WHERE r.parent = p.id AND r.status IN ('pending', 'running') AND r.close_policy <> 'abandon'
+        OFFSET 0
+      ) AS c
+      WHERE p.id = ANY (v_level)
       ORDER BY c.id
     ) AS x;
     EXIT WHEN v_level IS NULL;
@@ -158,25 +161,22 @@ BEGIN
   -- A closing run is a live child again, so its own parent may have to close too.
   LOOP
     WITH e AS MATERIALIZED (
-      SELECT r.id, r.status, r.error_code, r.error
-      FROM unnest(v_ended) AS t (id)
-      JOIN run r ON r.id = t.id
-      WHERE r.status NOT IN ('pending', 'running', 'completed')
+      SELECT r.id, r.pool, r.job_type, vstart(r.run_at, r.priority) AS vstart, r.status, r.error_code, r.error
+      FROM run r
+      WHERE r.id = ANY (v_ended) AND r.status NOT IN ('pending', 'running', 'completed')
         AND EXISTS (
-          SELECT FROM run c WHERE c.parent = r.id AND c.status IN ('pending', 'running') AND c.close_policy = 'cancel')
+          SELECT FROM run c WHERE c.parent = r.id AND c.status IN ('pending', 'running') AND c.close_policy = 'cancel' OFFSET 0)
     ),
     u AS (
       UPDATE run r
       SET status = 'pending', claimed_by = NULL, finished_at = NULL, error_code = NULL, error = NULL
-      FROM e
-      WHERE r.id = e.id
-      RETURNING r.id, r.pool, r.job_type, vstart(r.run_at, r.priority) AS vstart, e.status, e.error_code, e.error
+      WHERE r.id = ANY (ARRAY(SELECT id FROM e))
     ),
     w AS (
       INSERT INTO waiting (id, pool, job_type, vstart, kind, end_status, end_code, end_error)
-      SELECT id, pool, job_type, vstart, 'closing', status, error_code, error FROM u
+      SELECT id, pool, job_type, vstart, 'closing', status, error_code, error FROM e
     )
-    SELECT array_agg(id) INTO v_closing FROM u;
+    SELECT array_agg(id) INTO v_closing FROM e;
     EXIT WHEN v_closing IS NULL;
     SELECT coalesce(array_agg(t.id), '{}') INTO v_ended FROM unnest(v_ended) AS t (id) WHERE t.id <> ALL (v_closing);
   END LOOP;
@@ -201,9 +201,9 @@ DECLARE
 BEGIN
   -- Whoever was cancelled alone leaves its children be.
   SELECT array_agg(r.id) INTO v_parents
-  FROM unnest(p_runs) AS t (id)
-  JOIN run r ON r.id = t.id
-  WHERE EXISTS (SELECT FROM run c WHERE c.parent = r.id)
+  FROM run r
+  WHERE r.id = ANY (p_runs)
+    AND EXISTS (SELECT FROM run c WHERE c.parent = r.id OFFSET 0)
     AND (r.status <> 'cancelled'
       OR EXISTS (SELECT FROM cancel_request q WHERE q.run = r.id AND q.replay = r.replays AND q.cascade)
       OR NOT EXISTS (SELECT FROM cancel_request q WHERE q.run = r.id AND q.replay = r.replays));

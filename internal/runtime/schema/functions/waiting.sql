@@ -14,6 +14,7 @@ CREATE OR REPLACE FUNCTION wait_for(
   OUT done boolean, OUT output jsonb, OUT error_code text, OUT remaining_ms bigint)
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -106,7 +107,8 @@ BEGIN
 END $$;
 
 -- Moves those of the given waiting runs to ready whose condition holds, and ends the closing ones whose children have
--- ended. Rows that somebody holds are passed over. Returns the pools in which something became due.
+-- ended. Rows that somebody holds are passed over. Returns the pools in which something became due. OFFSET 0: the conditions
+-- are looked up run by run, also in a plan that was made for small tables.
 CREATE OR REPLACE FUNCTION wake_waiting(p_runs bigint[]) RETURNS text[]
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
@@ -136,12 +138,14 @@ BEGIN
                SELECT
                FROM signal g
                JOIN run r ON r.id = g.run AND r.replays = g.replay
-               WHERE g.run = w.id AND g.name = w.signal AND g.consumed_by IS NULL)
+               WHERE g.run = w.id AND g.name = w.signal AND g.consumed_by IS NULL
+               OFFSET 0)
              WHEN 'children' THEN children_ended(w.id, w.children)
              WHEN 'closing' THEN NOT EXISTS (
                SELECT
                FROM run c
-               WHERE c.parent = w.id AND c.close_policy = 'cancel' AND c.status IN ('pending', 'running'))
+               WHERE c.parent = w.id AND c.close_policy = 'cancel' AND c.status IN ('pending', 'running')
+               OFFSET 0)
              ELSE false END)
     ORDER BY w.id
     FOR UPDATE SKIP LOCKED
@@ -200,9 +204,10 @@ AS $$
 DECLARE
   v_parents bigint[];
 BEGIN
-  SELECT array_agg(DISTINCT r.parent) INTO v_parents
+  -- By the key of run: a condition on parent would invite to read all of run_parent.
+  SELECT array_agg(DISTINCT r.parent) FILTER (WHERE r.parent IS NOT NULL) INTO v_parents
   FROM run r
-  WHERE r.id = ANY (p_runs) AND r.parent IS NOT NULL;
+  WHERE r.id = ANY (p_runs);
   IF v_parents IS NULL THEN
     RETURN '{}';
   END IF;
@@ -298,6 +303,7 @@ END $$;
 CREATE OR REPLACE FUNCTION signal(run bigint, name text, payload jsonb DEFAULT 'null', tenant text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -1,0 +1,128 @@
+package jobs_test
+
+import (
+	"testing"
+
+	"github.com/syncline-dev/syncline/internal/runtime/jobs"
+)
+
+// A session plans the statements of a function when the tables are small, and keeps the plans. What callers and handlers
+// do must read no more when the tables have grown and nobody has analysed them.
+func TestPlansMadeForSmallTablesServeLargeOnes(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.exec(`
+DO $$
+DECLARE
+  v_table regclass;
+BEGIN
+  FOR v_table IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' LOOP
+    EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', v_table);
+  END LOOP;
+END $$`)
+	inc := q.register()
+	ended, parked, running := q.start(jobs.StartParams{}), q.start(jobs.StartParams{}), q.start(jobs.StartParams{Scope: "busy"})
+	claims := q.claim(inc, 3)
+	q.settle(inc, completed(claims[0]))
+	q.exec(`UPDATE run SET dedupe_key = 'old' WHERE id = $1`, ended)
+	q.exec(`INSERT INTO dedupe VALUES ('', 'work', 'old', $1, 'infinity')`, ended)
+	_, err := q.waits(claims[1], "go")
+	q.park(inc, claims[1], err)
+	child := q.spawn(claims[2], "child", jobs.StartParams{Lane: "child"})
+	pending := q.start(jobs.StartParams{Scope: "s", IdempotencyKey: "known"})
+	q.exec(`SELECT start('work', '{}', '{"pool": "p", "dedupe_key": "known", "dedupe_window_ms": 3600000}')`)
+	q.exec(`SELECT step_end($1, $2, $3, 'done', 'completed', '1', '', NULL, '', 1, 0, false)`, running, inc.ID, claims[2].Token)
+	q.exec(`VACUUM ANALYZE`)
+
+	claim := []any{running, inc.ID, claims[2].Token}
+	calls := map[string]struct {
+		sql  string
+		args []any
+	}{
+		"start":            {`SELECT start('work', '{}', '{"pool": "p", "lane": "a", "deadline_ms": 1000}')`, nil},
+		"idempotency key":  {`SELECT start('work', '{}', '{"pool": "p", "idempotency_key": "known"}')`, nil},
+		"dedupe key":       {`SELECT start('work', '{}', '{"pool": "p", "dedupe_key": "known", "dedupe_window_ms": 3600000}')`, nil},
+		"new keys":         {`SELECT start('work', '{}', '{"pool": "p", "dedupe_key": "n", "dedupe_window_ms": 9, "idempotency_key": "n"}')`, nil},
+		"reject":           {`SELECT start('work', '{}', '{"pool": "p", "lane": "b", "collision": "reject"}')`, nil},
+		"replace":          {`SELECT start('work', '{}', '{"pool": "p", "lane": "child", "collision": "replace"}')`, nil},
+		"start_many":       {`SELECT start_many('work', '{1,2}', '{"{\"pool\": \"p\", \"idempotency_key\": \"known\"}"}')`, nil},
+		"cancel pending":   {`SELECT cancel($1, 'by', 'why')`, []any{pending}},
+		"cancel running":   {`SELECT cancel($1, 'by', 'why')`, []any{running}},
+		"cancel_scope":     {`SELECT cancel_scope('s', 'by', 'why')`, nil},
+		"reschedule_scope": {`SELECT reschedule_scope('s', 1000)`, nil},
+		"replay":           {`SELECT replay($1, 'last_step')`, []any{ended}},
+		"signal running":   {`SELECT signal($1, 'go')`, []any{running}},
+		"signal parked":    {`SELECT signal($1, 'go')`, []any{parked}},
+		"spawn":            {`SELECT spawn($1, $3, 'new', 'work', '{}', '{"pool": "p"}') WHERE $2 > 0`, claim},
+		"spawn again":      {`SELECT spawn($1, $3, 'child', 'work', '{}', '{"pool": "p"}') WHERE $2 > 0`, claim},
+		"complete":         {`SELECT complete($1, $3, '{}') WHERE $2 > 0`, claim},
+		"progress":         {`SELECT progress($1, $2, $3, '{}')`, claim},
+		"look_again":       {`SELECT look_again(ARRAY[$1::bigint])`, []any{parked}},
+		"step_memos":       {`SELECT step_memos($1, $2, $3)`, claim},
+		"step_find":        {`SELECT step_find($1, $2, $3, 'done')`, claim},
+		"step_begin":       {`SELECT step_begin($1, $2, $3, 'new', '')`, claim},
+		"step_end":         {`SELECT step_end($1, $2, $3, 'new', 'completed', '1', '', NULL, '', 1, 0, true)`, claim},
+		"wait for signal":  {`SELECT wait_for($1, $2, $3, 'wait', 'go', NULL, 3600000, '')`, claim},
+		"wait for all":     {`SELECT wait_for($1, $2, $3, 'wait', NULL, '{}', NULL, '')`, claim},
+		"wait for one":     {`SELECT wait_for($1, $2, $3, 'wait', NULL, ARRAY[$4::bigint], NULL, '')`, append(claim, child)},
+	}
+	conn := q.renewal()
+	for _, set := range []string{"plan_cache_mode", "jit"} {
+		if _, err := conn.Exec(t.Context(), "SET "+set+" TO DEFAULT"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	call := func(name string) map[string]int64 {
+		tx, err := conn.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := rowsRead(t, tx)
+		if _, err := tx.Exec(t.Context(), calls[name].sql, calls[name].args...); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		after := rowsRead(t, tx)
+		for table, n := range before {
+			after[table] -= n
+		}
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return after
+	}
+	for range 8 { // the sixth plan at the latest is kept
+		for name := range calls {
+			call(name)
+		}
+	}
+	const rows = 20_000
+	for _, sql := range []string{
+		`INSERT INTO run (id, job_type, pool, root, status, finished_at, scope, dedupe_key, idempotency_key, parent, spawn_key, spawn_replay)
+SELECT nextval('run_id_seq'), 'work', 'p', 1, 'completed', clock_timestamp(), 'o', g::text, 'i' || g, 1, 's' || g, 0 FROM generate_series(1, $1) AS g`,
+		`INSERT INTO run (id, job_type, pool, root, scope, lane, lane_namespace, lane_key, lane_limit)
+SELECT 10000000 + g, 'work', 'p', 1, 'o', g, '', g::text, 1 FROM generate_series(1, 4 * $1) AS g`,
+		`INSERT INTO ready SELECT 10000000 + g, 'p', 'work', clock_timestamp(), g FROM generate_series(1, $1) AS g`,
+		`INSERT INTO scheduled SELECT 10000000 + g, 'p', 'work', clock_timestamp(), 0, g FROM generate_series($1 + 1, 2 * $1) AS g`,
+		`INSERT INTO blocked SELECT 10000000 + g, abs(g), 'p', 'work', clock_timestamp() FROM generate_series(2 * $1 + 1, 3 * $1) AS g`,
+		`INSERT INTO waiting SELECT 10000000 + g, 'p', 'work', clock_timestamp(), g FROM generate_series(3 * $1 + 1, 4 * $1) AS g`,
+		`INSERT INTO step (run, replay, name, seq, status, token, started_at) SELECT g, 0, 's', 1, 'completed', 1, clock_timestamp()
+FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO signal (run, replay, name, payload) SELECT g, 0, 'go', '1' FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO dedupe SELECT '', 'work', g::text, g, clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO attempt SELECT g, 1, 1, '', 'retried', NULL, NULL, clock_timestamp(), clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO deadline SELECT g, 'infinity' FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO progress SELECT g, 1, '1', clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO completing SELECT g, 1, 1 FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO cancel_request (run, replay, requested_by, reason) SELECT g, 0, '', '' FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO lane_hold SELECT g, abs(g), 1, 1 FROM generate_series(-$1::int, -1) AS g`,
+	} {
+		q.exec(sql, rows)
+	}
+	for name := range calls {
+		for table, n := range call(name) {
+			if n > rows/20 {
+				t.Errorf("%s reads %d rows of %s", name, n, table)
+			}
+		}
+	}
+}
