@@ -109,7 +109,7 @@ SELECT 10000000 + g, 'work', 'p', 1, 'o', g, '', g::text, 1 FROM generate_series
 FROM generate_series(-$1::int, -1) AS g`,
 		`INSERT INTO signal (run, replay, name, payload) SELECT g, 0, 'go', '1' FROM generate_series(-$1::int, -1) AS g`,
 		`INSERT INTO dedupe SELECT '', 'work', g::text, g, clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
-		`INSERT INTO attempt SELECT g, 1, 1, '', 'retried', NULL, NULL, clock_timestamp(), clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO attempt SELECT g, 1, 1, '', 'retried', '', NULL, clock_timestamp(), clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
 		`INSERT INTO deadline SELECT g, 'infinity' FROM generate_series(-$1::int, -1) AS g`,
 		`INSERT INTO progress SELECT g, 1, '1', clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
 		`INSERT INTO completing SELECT g, 1, 1 FROM generate_series(-$1::int, -1) AS g`,

@@ -45,7 +45,7 @@ BEGIN
     END IF;
     RETURN;
   END IF;
-  SELECT q.requested_by INTO v_by FROM cancel_request q WHERE q.run = v_parent.id AND q.replay = v_parent.replays ORDER BY q.id LIMIT 1;
+  SELECT q.requested_by INTO v_by FROM cancel_request q WHERE q.run = v_parent.id AND q.replay = v_parent.replays ORDER BY q.created_at LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION 'run % is being cancelled, as "%" asked for: it starts no child any more', v_parent.id, v_by
       USING ERRCODE = 'SL004';
