@@ -77,7 +77,15 @@ type loaded struct {
 	credential     []byte
 	quarantineOpen bool
 	now            time.Time
+	active         int64
 }
+
+// errInProgress is another run of the same subscription that is going. The lane that a schedule gives its runs keeps them
+// apart; one that somebody has started by hand, in another lane or none, waits here.
+var errInProgress = errors.New("another run of the subscription is going")
+
+// inProgressPause is how long such a run waits before it looks again.
+const inProgressPause = 5 * time.Second
 
 // begin opens the attempt in one transaction: it closes attempts whose process was killed, makes the table fit, and
 // forgets a cursor that does not belong to this spec. What is found to be wrong is a *fault; nothing is written then.
@@ -91,6 +99,9 @@ func (r *run) begin(ctx context.Context) error {
 			return r.nothing(ctx, tx)
 		}
 		if err != nil {
+			return err
+		}
+		if err := r.alone(ctx, tx, l.active); err != nil {
 			return err
 		}
 		r.generation, r.quarantineOpen, r.skew = l.generation, l.quarantineOpen, time.Until(l.now)
@@ -109,12 +120,27 @@ func (r *run) load(ctx context.Context, tx pgx.Tx) (loaded, error) {
 	var l loaded
 	var connectionID string
 	err := tx.QueryRow(ctx, loadSQL, r.input.Subscription.String()).Scan(&connectionID, &l.spec, &l.generation, &l.retired, &l.cursor,
-		&l.walkHash, &l.hasConnection, &l.provider, &l.connection, &l.credential, &l.quarantineOpen, &l.now)
+		&l.walkHash, &l.hasConnection, &l.provider, &l.connection, &l.credential, &l.quarantineOpen, &l.now, &l.active)
 	if err != nil {
 		return l, fmt.Errorf("load subscription %s: %w", r.input.Subscription, err)
 	}
 	l.connectionID, err = uuid.Parse(connectionID)
 	return l, err
+}
+
+// alone makes sure that the run that began last is not going, unless it is this one.
+func (r *run) alone(ctx context.Context, tx pgx.Tx, active int64) error {
+	if active == 0 || active == r.claim.RunID {
+		return nil
+	}
+	var going bool
+	if err := tx.QueryRow(ctx, goingSQL, active).Scan(&going); err != nil {
+		return fmt.Errorf("look at run %d: %w", active, err)
+	}
+	if going {
+		return fmt.Errorf("%w: run %d", errInProgress, active)
+	}
+	return nil
 }
 
 // nothing completes a run whose subscription is gone or retired.

@@ -139,5 +139,9 @@ func (h *Handler) Handle(ctx context.Context, c *jobs.Claim) (json.RawMessage, e
 		r.log.Info("sync ended", "outcome", r.outcome, "found", r.counts.found(), "changed", r.counts.changed(), "chunks", r.chunks)
 		return r.output(), nil
 	}
+	if errors.Is(err, errInProgress) {
+		r.log.Info("sync waits", "reason", err.Error())
+		return nil, jobs.Snooze(inProgressPause, err.Error())
+	}
 	return r.conclude(ctx, classify(err, causeOf(ctx), r.from == nil))
 }

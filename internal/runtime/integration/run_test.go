@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -149,6 +150,50 @@ func TestI9Invariant3StaleTokenChangesNothing(t *testing.T) {
 	same(t, "state after the zombie woke up", before, w.state())
 	same(t, "attempts after the zombie woke up", audit, w.lines("SELECT id, outcome, chunks, token FROM sync_run ORDER BY id"))
 	same(t, "outcomes (I14: the killed attempt is closed)", []string{"abandoned", "succeeded"}, w.lines("SELECT outcome FROM sync_run ORDER BY id"))
+	w.checkBooks()
+}
+
+func TestRunStartedByHandWaitsForTheOneThatIsGoing(t *testing.T) {
+	w := newWorld(t)
+	threePages(w)
+	scheduled := w.start()
+	resume, reached := make(chan struct{}), make(chan struct{})
+	wake := sync.OnceFunc(func() { close(resume) })
+	t.Cleanup(wake)
+	w.source.onPage = func(_ context.Context, n int) error {
+		if n == 2 {
+			w.source.onPage = nil
+			close(reached)
+			<-resume
+		}
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := NewHandler(w.config).Handle(t.Context(), scheduled)
+		done <- err
+	}()
+	<-reached
+
+	w.exec(`SELECT start('integration.sync', $1::jsonb, '{"pool": "batch"}')`, fmt.Sprintf(`{"subscription": %q, "action": "manual"}`, subscriptionID))
+	byHand := w.claim()
+	if err := w.handle(t.Context(), byHand); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("run %d", scheduled.RunID)) {
+		t.Errorf("the run started by hand ended with %v, want to be put off because of run %d", err, scheduled.RunID)
+	}
+	same(t, "run started by hand", []string{"pending"}, w.lines(fmt.Sprintf("SELECT status FROM run WHERE id = %d", byHand.RunID)))
+	same(t, "attempts beside it", []string{"running"}, w.lines("SELECT outcome FROM sync_run ORDER BY id"))
+
+	wake()
+	if err := <-done; err != nil {
+		t.Errorf("the run that was going ended with %v", err)
+	}
+	w.exec("UPDATE scheduled SET run_at = clock_timestamp() - interval '1 minute'")
+	if _, _, err := w.store.Promote(t.Context(), "batch"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.handle(t.Context(), w.claim()); err != nil {
+		t.Errorf("the run started by hand ended with %v once it was alone", err)
+	}
 	w.checkBooks()
 }
 

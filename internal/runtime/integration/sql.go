@@ -3,17 +3,23 @@ package integration
 // All statements of runs but those on sink tables. They are unqualified: connections have the engine's schema first in
 // their search path. READ COMMITTED is assumed.
 const (
-	// loadSQL reads what a run is about and locks the subscription, so that a tick or a controller waits for the begin.
+	// loadSQL reads what a run is about and locks the subscription, so that a tick, a controller or another run waits for
+	// the begin.
 	loadSQL = `
 SELECT s.connection_id::text, s.spec, s.spec_generation, s.retired_at IS NOT NULL, s.cursor, COALESCE(s.walk_hash, ''),
        c.id IS NOT NULL, COALESCE(c.provider, ''), c.spec, c.credential,
-       EXISTS (SELECT FROM quarantine q WHERE q.subscription_id = s.id AND q.resolved_at IS NULL), clock_timestamp()
+       EXISTS (SELECT FROM quarantine q WHERE q.subscription_id = s.id AND q.resolved_at IS NULL), clock_timestamp(),
+       COALESCE(s.active_run, 0)
 FROM subscription s
 LEFT JOIN connection c ON c.id = s.connection_id
 WHERE s.id = $1::text::uuid
 FOR NO KEY UPDATE OF s`
 
-	// abandonSQL closes attempts whose process was killed: only one claim of a lane can be going, and it is this one.
+	// goingSQL looks at the run that began last, in a statement of its own: it must see what was committed before loadSQL
+	// had the lock.
+	goingSQL = `SELECT EXISTS (SELECT FROM run WHERE id = $1 AND status = 'running')`
+
+	// abandonSQL closes attempts whose process was killed: only one run of a subscription can be going, and it is this one.
 	// It relies on the partial index sync_run_running.
 	abandonSQL = `
 UPDATE sync_run
