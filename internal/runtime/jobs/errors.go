@@ -86,7 +86,7 @@ func (e *retryAfterError) Error() string { return e.err.Error() }
 func (e *retryAfterError) Unwrap() error { return e.err }
 
 // RetryAfter spends an attempt and, when any is left, retries after d instead of the policy's backoff. The policy's
-// maximum does not cap d: a server that asks for an hour gets it.
+// maximum does not cap d: a server that asks for an hour gets it. A negative d is 0.
 func RetryAfter(d time.Duration, err error) error { return &retryAfterError{after: d, err: err} }
 
 type snoozeError struct {
@@ -96,7 +96,7 @@ type snoozeError struct {
 
 func (e *snoozeError) Error() string { return "snoozed: " + e.reason }
 
-// Snooze puts the run off for d without spending an attempt.
+// Snooze puts the run off for d, which is 0 when negative, without spending an attempt.
 func Snooze(d time.Duration, reason string) error { return &snoozeError{after: d, reason: reason} }
 
 type giveBackError struct{ err error }

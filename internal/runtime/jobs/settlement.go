@@ -132,7 +132,7 @@ func stopped(s *Settlement, cause error) bool {
 // failed settles a run whose handler returned an error of its own, or one because its attempt had timed out.
 func (t TypeConfig) failed(s *Settlement, err error, timedOut bool) {
 	if snooze, ok := errors.AsType[*snoozeError](err); ok {
-		s.Outcome, s.Code, s.Delay, s.KeepLane = Snoozed, "snoozed", snooze.after, !t.ReleaseLaneOnRetry
+		s.Outcome, s.Code, s.Delay, s.KeepLane = Snoozed, "snoozed", max(snooze.after, 0), !t.ReleaseLaneOnRetry
 		return
 	}
 	if _, ok := errors.AsType[*giveBackError](err); ok {
@@ -153,7 +153,7 @@ func (t TypeConfig) failed(s *Settlement, err error, timedOut bool) {
 	}
 	s.Outcome, s.Delay, s.KeepLane = Retried, t.Retry.Backoff(s.Claim.Attempt), !t.ReleaseLaneOnRetry
 	if later, ok := errors.AsType[*retryAfterError](err); ok {
-		s.Delay = later.after
+		s.Delay = max(later.after, 0)
 	}
 }
 

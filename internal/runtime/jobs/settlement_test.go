@@ -64,6 +64,10 @@ func TestSettleDecision(t *testing.T) {
 			err:  RetryAfter(time.Hour, boom),
 			want: Settlement{Outcome: Retried, Code: "error", Message: "boom", Delay: time.Hour, KeepLane: true},
 		},
+		"snoozed until an instant of the past": {
+			err:  Snooze(-time.Hour, "quota"),
+			want: Settlement{Outcome: Snoozed, Code: "snoozed", Message: "snoozed: quota", KeepLane: true},
+		},
 		"retry after, no attempt left": {
 			claim: &Claim{Attempt: 99}, err: RetryAfter(time.Hour, boom),
 			want: failed,
@@ -144,6 +148,14 @@ func TestSettleDecision(t *testing.T) {
 				t.Errorf("settlement differs (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestRetryAfterAnInstantOfThePastIsNow(t *testing.T) {
+	t.Parallel()
+	got := TypeConfig{}.Settle(&Claim{Attempt: 1}, nil, RetryAfter(-time.Hour, errors.New("boom")), nil)
+	if got.Outcome != Retried || got.Delay != 0 {
+		t.Errorf("settled as %s after %s, want retried at once and no better place among what is due", got.Outcome, got.Delay)
 	}
 }
 
