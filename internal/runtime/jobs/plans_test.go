@@ -7,7 +7,7 @@ import (
 )
 
 // A session plans the statements of a function when the tables are small, and keeps the plans. What callers and handlers
-// do must read no more when the tables have grown and nobody has analysed them.
+// do, and a settle of what has gone well, must read no more when the tables have grown and nobody has analysed them.
 func TestPlansMadeForSmallTablesServeLargeOnes(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -64,6 +64,7 @@ END $$`)
 		"step_end":         {`SELECT step_end($1, $2, $3, 'new', 'completed', '1', '', NULL, '', 1, 0, true)`, claim},
 		"wait for signal":  {`SELECT wait_for($1, $2, $3, 'wait', 'go', NULL, 3600000, '')`, claim},
 		"wait for all":     {`SELECT wait_for($1, $2, $3, 'wait', NULL, '{}', NULL, '')`, claim},
+		"settle":           {`SELECT settle($2, ARRAY[$1::bigint], ARRAY[$3::bigint], NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false)`, claim},
 		"wait for one":     {`SELECT wait_for($1, $2, $3, 'wait', NULL, ARRAY[$4::bigint], NULL, '')`, append(claim, child)},
 	}
 	conn := q.renewal()
