@@ -325,11 +325,8 @@ func TestAParentGathersItsChildrenInOneSlot(t *testing.T) {
 	r.handle("whole", jobs.TypeConfig{}, func(ctx context.Context, c *jobs.Claim) (json.RawMessage, error) {
 		_, err := jobs.StepTx(ctx, c, "spawn", func(ctx context.Context, tx pgx.Tx) (int, error) {
 			for i := range 3 {
-				s, err := jobs.Start(ctx, tx, jobs.StartParams{Type: "part", Pool: c.Pool, Input: json.RawMessage(strconv.Itoa(i))})
-				if err != nil {
-					return 0, err
-				}
-				if _, err := tx.Exec(ctx, `UPDATE run SET parent = $2, root = $2 WHERE id = $1`, s.RunID, c.RunID); err != nil {
+				part := jobs.StartParams{Type: "part", Pool: c.Pool, Input: json.RawMessage(strconv.Itoa(i))}
+				if _, err := jobs.Spawn(ctx, tx, c, strconv.Itoa(i), part); err != nil {
 					return 0, err
 				}
 			}
