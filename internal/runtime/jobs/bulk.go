@@ -33,11 +33,11 @@ func StartMany(ctx context.Context, q Querier, params []StartParams) ([]StartRes
 	}
 	rows, err := q.Query(ctx, startManySQL, params[0].Type, inputs, options)
 	if err != nil {
-		return nil, fmt.Errorf("start %d runs of type %q: %w", len(params), params[0].Type, typed(err))
+		return nil, fmt.Errorf("start %d runs of type %q: %w", len(params), params[0].Type, typedStart(err))
 	}
 	results, err := pgx.CollectRows(rows, pgx.RowToStructByPos[StartResult])
 	if err != nil {
-		return nil, fmt.Errorf("start %d runs of type %q: %w", len(params), params[0].Type, typed(err))
+		return nil, fmt.Errorf("start %d runs of type %q: %w", len(params), params[0].Type, typedStart(err))
 	}
 	return results, nil
 }

@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -52,6 +53,16 @@ func typed(err error) error {
 		return refused
 	}
 	return err
+}
+
+// typedStart is typed for calls that bring an input and texts of a caller: those that PostgreSQL cannot store, such as
+// broken JSON or a NUL, are the caller's to change.
+func typedStart(err error) error {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if ok && slices.Contains([]string{"22P02", "22P05", "22021"}, pg.Code) {
+		return fmt.Errorf("%w: the input or an option cannot be stored: %s: %s", ErrInvalidStart, pg.Message, pg.Detail)
+	}
+	return typed(err)
 }
 
 // CancelRequested is the cause of a handler's context that ends because somebody asked for the run's cancellation.

@@ -19,7 +19,7 @@ func Spawn(ctx context.Context, q Querier, c *Claim, key string, p StartParams) 
 	}
 	var r StartResult
 	if err := q.QueryRow(ctx, spawnSQL, c.RunID, c.Token, key, p.Type, p.input(), options).Scan(&r.RunID, &r.Created); err != nil {
-		return StartResult{}, fmt.Errorf("spawn child %q of run %d: %w", key, c.RunID, typed(err))
+		return StartResult{}, fmt.Errorf("spawn child %q of run %d: %w", key, c.RunID, typedStart(err))
 	}
 	return r, nil
 }

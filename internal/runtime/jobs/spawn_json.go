@@ -14,7 +14,7 @@ func SpawnJSON(ctx context.Context, q Querier, c *Claim, key, jobType string, in
 	err := q.QueryRow(ctx, spawnSQL, c.RunID, c.Token, key, jobType, cmp.Or(string(input), "{}"), cmp.Or(string(options), "{}")).
 		Scan(&r.RunID, &r.Created)
 	if err != nil {
-		return StartResult{}, fmt.Errorf("spawn child %q of run %d: %w", key, c.RunID, typed(err))
+		return StartResult{}, fmt.Errorf("spawn child %q of run %d: %w", key, c.RunID, typedStart(err))
 	}
 	return r, nil
 }

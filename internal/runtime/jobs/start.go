@@ -147,7 +147,7 @@ func Start(ctx context.Context, q Querier, p StartParams) (StartResult, error) {
 	}
 	var r StartResult
 	if err := q.QueryRow(ctx, startSQL, p.Type, p.input(), options).Scan(&r.RunID, &r.Created); err != nil {
-		return StartResult{}, fmt.Errorf("start run of type %q: %w", p.Type, typed(err))
+		return StartResult{}, fmt.Errorf("start run of type %q: %w", p.Type, typedStart(err))
 	}
 	return r, nil
 }

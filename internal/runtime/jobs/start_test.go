@@ -36,6 +36,33 @@ func TestAClaimCarriesWhatStartWasGiven(t *testing.T) {
 	}
 }
 
+func TestWhatCannotBeStoredIsTheCallersToChange(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	q.start(jobs.StartParams{})
+	parent := q.claim(inc, 1)[0]
+	for name, p := range map[string]jobs.StartParams{
+		"a NUL in JSON":   {Type: jobType, Input: json.RawMessage(`{"name": "a\u0000b"}`)},
+		"a NUL in a text": {Type: jobType, Scope: "a\x00b"},
+		"broken JSON":     {Type: jobType, Input: json.RawMessage(`{"name": }`)},
+		"a NUL in a type": {Type: "a\x00b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.Pool = pool
+			_, err := jobs.Start(t.Context(), q.db, p)
+			mustIs(t, err, jobs.ErrInvalidStart, "start")
+			_, err = jobs.StartMany(t.Context(), q.db, []jobs.StartParams{p, p})
+			mustIs(t, err, jobs.ErrInvalidStart, "start many")
+			_, err = jobs.Spawn(t.Context(), q.db, parent, "child", p)
+			mustIs(t, err, jobs.ErrInvalidStart, "spawn")
+		})
+	}
+	if n := one[int](q, `SELECT count(*) FROM run`); n != 1 {
+		t.Fatalf("%d runs, want the parent alone", n)
+	}
+}
+
 func TestStartRefusesWhatItDoesNotTakeW40W41(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
