@@ -101,10 +101,14 @@ AS $$
     UNION ALL
     (SELECT h.run FROM lane_hold h WHERE h.lane = p.lane)
   ) AS l
-  JOIN run r ON r.id = l.id
-  WHERE r.status IN ('pending', 'running') AND r.id <> p.id
-    -- Two keys may have one hash.
-    AND (r.tenant, r.lane_namespace, r.lane_key) IS NOT DISTINCT FROM (p.tenant, p.lane_namespace, p.lane_key)
+  CROSS JOIN LATERAL (
+    SELECT x.id
+    FROM run x
+    WHERE x.id = l.id AND x.status IN ('pending', 'running') AND x.id <> p.id
+      -- Two keys may have one hash.
+      AND (x.tenant, x.lane_namespace, x.lane_key) IS NOT DISTINCT FROM (p.tenant, p.lane_namespace, p.lane_key)
+    OFFSET 0 -- never joined the other way round
+  ) AS r
 $$;
 
 -- Makes room in its lane for a run that does not queue: reject raises SL003 with the oldest live run of a full lane,
