@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
@@ -64,7 +65,7 @@ END $$`)
 		"step_end":         {`SELECT step_end($1, $2, $3, 'new', 'completed', '1', '', NULL, '', 1, 0, true)`, claim},
 		"wait for signal":  {`SELECT wait_for($1, $2, $3, 'wait', 'go', NULL, 3600000, '')`, claim},
 		"wait for all":     {`SELECT wait_for($1, $2, $3, 'wait', NULL, '{}', NULL, '')`, claim},
-		"settle":           {`SELECT settle($2, ARRAY[$1::bigint], ARRAY[$3::bigint], NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false)`, claim},
+		"settle":           {`SELECT settle($2, ARRAY[$1::bigint], ARRAY[$3::bigint], ` + strings.Repeat("NULL, ", 8) + `false)`, claim},
 		"wait for one":     {`SELECT wait_for($1, $2, $3, 'wait', NULL, ARRAY[$4::bigint], NULL, '')`, append(claim, child)},
 	}
 	conn := q.renewal()
