@@ -147,7 +147,8 @@ var _ = Describe("An unreachable database", func() {
 		w.db.Pool.Reset()
 		eventually(ctx, sub, v1alpha1.ConditionPoolReady, metav1.ConditionTrue, v1alpha1.ReasonPoolReady)
 		eventuallyEvent(ctx, pool, v1alpha1.EventDatabaseRecovered)
-		Eventually(w.count).WithArguments(ctx, "SELECT count(*) FROM syncline.sync_run").WithTimeout(3*recovery).Should(Equal(2),
+		// Once at least: a worker whose own lease has run out meanwhile gives its first try up, too.
+		Eventually(w.count).WithArguments(ctx, "SELECT count(*) FROM syncline.sync_run").WithTimeout(3*recovery).Should(BeNumerically(">=", 2),
 			"the run is not taken up again")
 		Expect(cursor()).To(Equal(contactAt(2)), "the cursor has passed what was not applied")
 		Expect(w.count(ctx, "SELECT count(*) FROM contacts")).To(Equal(2))

@@ -33,7 +33,9 @@ func TestClaimsAreFewAndFullW44(t *testing.T) {
 	inBubble(t, q, lasting(100*time.Millisecond), func(b *bubble) {
 		b.at(1050 * time.Millisecond)
 		b.wantStatuses(map[string]int{"completed": 1000})
-		if n := q.count("claim"); n > 44 { // never for less than a quarter of the slots
+		// Four a round when all handlers stop at once, and a few more for groups that drift apart: 23 to 61 in 1 500 runs.
+		// Without gathering half of them take more than 116.
+		if n := q.count("claim"); n > 70 {
 			b.Errorf("%d claims for ten rounds of a hundred runs", n)
 		}
 		before := q.count("claim")
