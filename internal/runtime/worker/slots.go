@@ -4,7 +4,7 @@ import "time"
 
 // gatherTime is how long a busy worker lets freed slots gather before it claims fewer than a quarter of them at once: a
 // small claim costs the database as much as a large one, a slot that waits longer costs throughput.
-const gatherTime = 2 * time.Millisecond
+const gatherTime = 3 * time.Millisecond
 
 // load is how full a worker is.
 type load struct {
