@@ -33,10 +33,10 @@ func TestClaimsAreFewAndFullW44(t *testing.T) {
 	inBubble(t, q, lasting(100*time.Millisecond), func(b *bubble) {
 		b.at(1050 * time.Millisecond)
 		b.wantStatuses(map[string]int{"completed": 1000})
-		// Four a round when all handlers stop at once, and a few more for groups that drift apart: 23 to 61 in 1 500 runs.
-		// Without gathering half of them take more than 116.
-		if n := q.count("claim"); n > 70 {
-			b.Errorf("%d claims for ten rounds of a hundred runs", n)
+		for i, a := range q.asks[1:] {
+			if waited := a.at.Sub(q.asks[i].at); a.slots < 25 && waited < gatherTime {
+				b.Errorf("claim %d asks for %d of a hundred slots %s after the one before", i+2, a.slots, waited)
+			}
 		}
 		before := q.count("claim")
 		b.at(time.Minute)

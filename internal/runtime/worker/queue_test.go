@@ -33,6 +33,12 @@ type fakeRun struct {
 	settled  int64
 }
 
+// ask is a claim statement: when it came, and for how many runs.
+type ask struct {
+	at    time.Time
+	slots int
+}
+
 // fakeQueue keeps runs in memory, by the rules of the real queue as far as a worker can see them, and checks that its
 // worker never has a claim and a reconcile under way together. A hook runs before (and may refuse, so that nothing
 // happens) or after (and may lose the reply of) a statement of its name.
@@ -49,6 +55,7 @@ type fakeQueue struct {
 	calls      map[string]int
 	params     []jobs.BeatParams
 	batches    []int
+	asks       []ask
 	exclusive  string
 	before     map[string]func(ctx context.Context) error
 	after      map[string]func(ctx context.Context) error
@@ -137,6 +144,7 @@ func (q *fakeQueue) Serve(ctx context.Context, inc *jobs.Incarnation, types []st
 
 func (q *fakeQueue) Claim(ctx context.Context, inc *jobs.Incarnation, slots int) (claims []*jobs.Claim, again time.Duration, err error) {
 	err = q.statement(ctx, "claim", func() error {
+		q.asks = append(q.asks, ask{time.Now(), slots})
 		if _, there := q.workers[inc.ID]; !there {
 			return jobs.ErrLeaseLost
 		}
