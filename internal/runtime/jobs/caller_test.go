@@ -18,12 +18,13 @@ func (q *queue) cancelIn(tx jobs.Querier, run int64, want jobs.CancelAnswer) {
 	}
 }
 
-// impatient makes every later session fail soon instead of waiting for a lock. Not at once: transactions that notify commit
-// one after the other, those of other tests on this server too.
+// impatient makes every later session fail at once instead of waiting for a lock. Nobody is notified from then on: transactions
+// that notify commit one after the other, those of other tests on this server too.
 func (q *queue) impatient() {
 	q.t.Helper()
+	q.exec(`UPDATE pool SET tuning = tuning || '{"wakeMode": "Poll"}'`)
 	cfg := q.db.Config()
-	cfg.ConnConfig.RuntimeParams["lock_timeout"] = "200"
+	cfg.ConnConfig.RuntimeParams["lock_timeout"] = "1"
 	q.reconnect(cfg)
 }
 
