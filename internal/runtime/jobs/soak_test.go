@@ -60,7 +60,8 @@ func (q *queue) sizes() map[string]int64 {
 // passed. Tables and indexes stay as large as a few hours make them; times are not looked at. VACUUM is called after each
 // hour, as autovacuum would have long done in a real one.
 func TestADaysLoadLeavesTablesAndIndexesBoundedW46W72(t *testing.T) {
-	t.Parallel()
+	// Not beside other tests: up to PostgreSQL 15 a transaction that is open in any database of the server keeps the empty pages of
+	// indexes from being used again.
 	q := newQueue(t)
 	q.limit(func(p *spec.Pool) { p.Retention = spec.Retention{CompletedMillis: 1, FailedMillis: 1} })
 	inc := q.register()
