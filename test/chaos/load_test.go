@@ -20,8 +20,8 @@ type caller struct {
 	world *world
 	rnd   *rand.Rand
 	seen  []int64
-	// keyed says that the transaction under way has taken a key or looked at a lane already. One that takes two can meet another
-	// that takes them the other way round, and one of them fails: that is for callers to avoid.
+	// keyed says that a start of the transaction under way has taken its keys or looked at a lane already. Two such starts can
+	// meet another transaction that makes them the other way round, and one of them fails: that is for callers to avoid.
 	keyed bool
 	// tenants is how many there are; 0 is none.
 	tenants int
@@ -170,7 +170,7 @@ func (c *caller) admission(p *jobs.StartParams) {
 		return
 	}
 	c.keyed = true
-	switch c.rnd.IntN(7) {
+	switch c.rnd.IntN(8) {
 	case 0:
 		p.Lane, p.LaneNamespace, p.LaneLimit, p.Collision = "rejects", "chaos", 1, jobs.CollisionReject
 	case 1:
@@ -179,6 +179,9 @@ func (c *caller) admission(p *jobs.StartParams) {
 		p.DedupeKey, p.DedupeWindow = strconv.Itoa(c.rnd.IntN(3)), time.Second
 	case 3:
 		p.DedupeKey, p.DedupeWindow = "long", time.Minute
+	case 4: // one start takes both in one order
+		p.DedupeKey, p.DedupeWindow = strconv.Itoa(c.rnd.IntN(3)), time.Second
+		p.IdempotencyKey = p.Type + "/both/" + strconv.Itoa(c.rnd.IntN(keys))
 	default:
 		p.IdempotencyKey = p.Type + "/" + strconv.Itoa(c.rnd.IntN(keys))
 	}
