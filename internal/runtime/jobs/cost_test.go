@@ -264,15 +264,7 @@ func TestC4AFreedLaneIsNotified(t *testing.T) {
 func TestC5EveryClaimAndSettleIsAHotUpdate(t *testing.T) {
 	q := newQueue(t)
 	// An ANALYZE holds a snapshot: meanwhile no old version can be pruned, and the next one may not fit on its page.
-	q.exec(`
-DO $$
-DECLARE
-  v_table regclass;
-BEGIN
-  FOR v_table IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' LOOP
-    EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', v_table);
-  END LOOP;
-END $$`)
+	q.withoutAutovacuum()
 	inc := q.register()
 	const runs = 600
 	q.exec(`

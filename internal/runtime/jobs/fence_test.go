@@ -228,9 +228,7 @@ func TestCompletionThatWasRolledBackFailsTheAttempt(t *testing.T) {
 	run := q.start(jobs.StartParams{})
 	c := q.claimOne(inc)
 	tx := q.begin()
-	if err := jobs.Complete(t.Context(), tx, c, nil); err != nil {
-		t.Fatalf("complete: %v", err)
-	}
+	q.complete(tx, c)
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -254,9 +252,7 @@ func TestCompletionInDoubtIsWaitedOut(t *testing.T) {
 			run := q.start(jobs.StartParams{Lane: "x"})
 			c := q.claimOne(inc)
 			tx := q.begin()
-			if err := jobs.Complete(t.Context(), tx, c, nil); err != nil {
-				t.Fatalf("complete: %v", err)
-			}
+			q.complete(tx, c)
 			var result jobs.SettleResult
 			done := background(func() error {
 				r, err := q.store.Settle(t.Context(), inc, []jobs.Settlement{decide(c, errors.New("connection lost at commit"))})

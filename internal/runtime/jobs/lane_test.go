@@ -125,9 +125,7 @@ func TestS8ALaneIsHeldUntilItsHandlerHasStopped(t *testing.T) {
 	first, second := q.start(jobs.StartParams{Lane: "a"}), q.start(jobs.StartParams{Lane: "a"})
 	c := q.wantClaims(inc, 5, first)[0]
 	tx := q.begin()
-	if err := jobs.Complete(t.Context(), tx, c, nil); err != nil {
-		t.Fatal(err)
-	}
+	q.complete(tx, c)
 	commit(t, tx)
 	q.wantClaims(inc, 5)
 	q.sweep()
@@ -147,9 +145,7 @@ func TestS8TheHoldOfACompletedRunGoesWithItsDeadWorker(t *testing.T) {
 	c := q.wantClaims(inc, 5, first)[0]
 	q.wantClaims(inc, 5)
 	tx := q.begin()
-	if err := jobs.Complete(t.Context(), tx, c, nil); err != nil {
-		t.Fatal(err)
-	}
+	q.complete(tx, c)
 	commit(t, tx)
 	q.expire(inc)
 	if r := q.sweep(); r.Holds != 1 {
@@ -239,9 +235,7 @@ func TestS8ARunsOwnOldHoldMeansTheLaneIsHeld(t *testing.T) {
 		run := q.start(jobs.StartParams{Lane: "a", LaneLimit: limit, LaneNamespace: string(rune('a' + limit))})
 		old := q.wantClaims(a, 1, run)[0]
 		tx := q.begin()
-		if err := jobs.Complete(t.Context(), tx, old, nil); err != nil {
-			t.Fatal(err)
-		}
+		q.complete(tx, old)
 		commit(t, tx)
 		// Replayed while the handler of its first life has not stopped.
 		q.exec(`UPDATE run SET status = 'pending', replays = replays + 1, claimed_by = NULL, finished_at = NULL WHERE id = $1`, run)

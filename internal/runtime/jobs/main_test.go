@@ -50,7 +50,29 @@ func newQueue(t testing.TB) *queue {
 	return q
 }
 
+// withoutAutovacuum has nobody analyse or vacuum the queue's tables behind the test's back.
+func (q *queue) withoutAutovacuum() {
+	q.t.Helper()
+	q.exec(`
+DO $$
+DECLARE
+  v_table regclass;
+BEGIN
+  FOR v_table IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' LOOP
+    EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', v_table);
+  END LOOP;
+END $$`)
+}
+
 func (q *queue) address() (string, error) { return q.uri, nil }
+
+// complete has a handler's transaction end its run.
+func (q *queue) complete(tx pgx.Tx, c *jobs.Claim) {
+	q.t.Helper()
+	if err := jobs.Complete(q.t.Context(), tx, c, nil); err != nil {
+		q.t.Fatalf("complete run %d: %v", c.RunID, err)
+	}
+}
 
 // declare writes a pool's row.
 func (q *queue) declare(name string, tuning spec.Pool) {

@@ -12,15 +12,7 @@ import (
 func TestPlansMadeForSmallTablesServeLargeOnes(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
-	q.exec(`
-DO $$
-DECLARE
-  v_table regclass;
-BEGIN
-  FOR v_table IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' LOOP
-    EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', v_table);
-  END LOOP;
-END $$`)
+	q.withoutAutovacuum()
 	inc := q.register()
 	ended, parked, running := q.start(jobs.StartParams{}), q.start(jobs.StartParams{}), q.start(jobs.StartParams{Scope: "busy"})
 	claims := q.claim(inc, 3)

@@ -201,9 +201,7 @@ func TestReplayWaitsForTheHandlerThatCompletedItsRunW26(t *testing.T) {
 	complete := func(c *jobs.Claim) {
 		t.Helper()
 		tx := q.begin()
-		if err := jobs.Complete(t.Context(), tx, c, nil); err != nil {
-			t.Fatal(err)
-		}
+		q.complete(tx, c)
 		commit(t, tx)
 		_, err := jobs.Replay(t.Context(), q.db, run, "", jobs.ReplayScratch)
 		mustIs(t, err, jobs.ErrNotReplayable, "replay while the handler executes")

@@ -103,9 +103,7 @@ func TestS2ACompletionWithinASettleLeavesNothingBehind(t *testing.T) {
 	c := q.wantClaims(inc, 5, run)[0]
 	arrived, goOn := q.gateBefore("completing")
 	tx := q.begin()
-	if err := jobs.Complete(t.Context(), tx, c, nil); err != nil {
-		t.Fatal(err)
-	}
+	q.complete(tx, c)
 	var result jobs.SettleResult
 	done := background(func() error {
 		r, err := q.store.Settle(t.Context(), inc, []jobs.Settlement{decide(c, errors.New("connection lost at commit"))})
@@ -138,9 +136,7 @@ func TestS6ACompletionWithinAReconcileLeavesTheReceipt(t *testing.T) {
 	inc.Forget(c)
 	arrived, goOn := q.gateBefore("lane_hold")
 	tx := q.begin()
-	if err := jobs.Complete(t.Context(), tx, c, nil); err != nil {
-		t.Fatal(err)
-	}
+	q.complete(tx, c)
 	reconcile := func() error {
 		_, err := q.store.Reconcile(t.Context(), inc, nil)
 		return err
@@ -171,9 +167,7 @@ func TestS10TheSweepPassesANoteThatASettleHolds(t *testing.T) {
 	q.start(jobs.StartParams{})
 	c := q.claimOne(inc)
 	tx := q.begin()
-	if err := jobs.Complete(t.Context(), tx, c, nil); err != nil {
-		t.Fatal(err)
-	}
+	q.complete(tx, c)
 	commit(t, tx)
 	settle := q.begin()
 	if _, err := settle.Exec(t.Context(), `DELETE FROM completing`); err != nil {

@@ -180,14 +180,7 @@ var breaches = []struct {
 		h.mark("a", history.Acted, 1, 2, 1)
 	}},
 	{"an endpoint goes on though its worker gave the request up", history.NoLateEffect, func(h *tape) {
-		h.start(2, nil)
-		h.claim("a", 1, 2, 1)
-		h.mark(history.Endpoint, history.Served, 0, 2, 1)
-		h.renew("a", 1, -ms(1))
-		h.remove("b")
-		h.back("b", 2, 1)
-		h.claim("b", 2, 2, 2)
-		h.mark(history.Endpoint, history.Served, 0, 2, 2)
+		postedTwice(h)
 		h.tx += 5
 		h.mark(history.Endpoint, history.Reached, 0, 2, 1)
 	}},
@@ -270,4 +263,16 @@ var breaches = []struct {
 		h.remove("a")
 		h.mark("a", history.Stopped, 1, 2, 1)
 	}},
+}
+
+// postedTwice has the endpoint serve a second claim of run 2, whose first worker has lost its lease.
+func postedTwice(h *tape) {
+	h.start(2, nil)
+	h.claim("a", 1, 2, 1)
+	h.mark(history.Endpoint, history.Served, 0, 2, 1)
+	h.renew("a", 1, -ms(1))
+	h.remove("b")
+	h.back("b", 2, 1)
+	h.claim("b", 2, 2, 2)
+	h.mark(history.Endpoint, history.Served, 0, 2, 2)
 }

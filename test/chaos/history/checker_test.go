@@ -105,14 +105,7 @@ func TestExcusesAreAccepted(t *testing.T) {
 			h.e.Marks = append(h.e.Marks, history.Mark{Event: history.Stalled, Process: "a", At: acted(h) + ms(10), For: ms(400)})
 		},
 		"an endpoint acts whose worker is frozen": func(h *tape) {
-			h.start(2, nil)
-			h.claim("a", 1, 2, 1)
-			h.mark(history.Endpoint, history.Served, 0, 2, 1)
-			h.renew("a", 1, -ms(1))
-			h.remove("b")
-			h.back("b", 2, 1)
-			h.claim("b", 2, 2, 2)
-			h.mark(history.Endpoint, history.Served, 0, 2, 2)
+			postedTwice(h)
 			h.tx += 9
 			h.mark(history.Endpoint, history.Reached, 0, 2, 1)
 			h.e.Faults = append(h.e.Faults, history.Fault{Process: "a", From: ms(100), To: h.now() + ms(50), Frozen: true})
