@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"testing"
 
@@ -21,36 +22,42 @@ func TestMainJob(t *testing.T) {
 	}
 	console := lab.NewConsole(os.Stdout)
 	story := scenario.New(env, console)
+	var failure error
 	t.Cleanup(func() {
 		if t.Failed() {
 			console.Block("logs", env.Diagnose(context.Background()))
 		}
+		if failure != nil { // once more, below the logs: often only the end of an output is kept
+			console.Say("what did not work: %v", failure)
+		}
 		story.Close(context.Background())
 	})
-	tell(t, console, story.Steps())
+	tell(t, console, story.Steps(), &failure)
 	for _, check := range story.Checks() {
 		t.Run("check-"+check.Name, func(t *testing.T) {
 			wrong, err := story.Hold(t.Context(), check)
-			if err != nil {
-				t.Fatal(err)
+			if err == nil && wrong > 0 {
+				err = fmt.Errorf("%d figures are wrong", wrong)
 			}
-			if wrong > 0 {
-				t.Errorf("%d figures are wrong", wrong)
+			if err != nil {
+				failure = fmt.Errorf("check %s: %w", check.Name, err)
+				t.Error(err)
 			}
 		})
 	}
 	if !t.Failed() { // else the cluster is left as it is, for the logs
-		tell(t, console, story.Epilogue())
+		tell(t, console, story.Epilogue(), &failure)
 	}
 }
 
-// tell runs steps in order, until one does not work.
-func tell(t *testing.T, console *lab.Console, steps []scenario.Step) {
+// tell runs steps in order, until one does not work, whose error it notes.
+func tell(t *testing.T, console *lab.Console, steps []scenario.Step, failure *error) {
 	t.Helper()
 	for _, step := range steps {
 		ok := t.Run(step.Name, func(t *testing.T) {
 			console.Title("%s", step.Title)
 			if err := step.Run(t.Context()); err != nil {
+				*failure = fmt.Errorf("step %s: %w", step.Name, err)
 				t.Fatal(err)
 			}
 		})

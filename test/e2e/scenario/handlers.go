@@ -28,7 +28,7 @@ func (s *Story) handlers(ctx context.Context) error {
 	if err := s.declareHandlers(ctx); err != nil {
 		return err
 	}
-	if err := s.refuseUnsigned(ctx); err != nil {
+	if err := s.console.During("wait until the endpoint's Service answers", func() error { return s.refuseUnsigned(ctx) }); err != nil {
 		return err
 	}
 	caller, err := pgx.Connect(ctx, lab.CallerURI())
@@ -110,27 +110,32 @@ func (s *Story) declareHandlers(ctx context.Context) error {
 	})
 }
 
-// refuseUnsigned shows that the endpoint takes nothing that no worker has signed.
+// refuseUnsigned shows that the endpoint takes nothing that no worker has signed. A pod that is ready is reached through
+// its Service a moment later, when the node has heard of it: until then a connection is refused, here and to the workers.
 func (s *Story) refuseUnsigned(ctx context.Context) error {
 	address, err := s.env.Run(ctx, "kubectl", "get", "service", "invoices", "--namespace", shop, "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}")
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("not reached after 30 s"))
 	defer cancel()
+	return lab.Await(ctx, "the endpoint's Service", 100*time.Millisecond, func() (bool, error) { return refusesUnsigned(ctx, address) })
+}
+
+func refusesUnsigned(ctx context.Context, address string) (bool, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/runs", strings.NewReader(`{"run": 1, "input": {"do": "answer"}}`))
 	if err != nil {
-		return err
+		return false, &lab.FatalError{Err: err}
 	}
 	answer, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
-		return fmt.Errorf("post to the endpoint: %w", err)
+		return false, fmt.Errorf("post to the endpoint: %w", err)
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusUnauthorized {
-		return fmt.Errorf("the endpoint answers %s to a request without a signature, want 401", answer.Status)
+		return false, &lab.FatalError{Err: fmt.Errorf("the endpoint answers %s to a request without a signature, want 401", answer.Status)}
 	}
-	return nil
+	return true, nil
 }
 
 // awaitEnded waits until no run of the pool is left that is to be executed.
