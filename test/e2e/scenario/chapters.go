@@ -29,9 +29,14 @@ func (s *Story) firstSync(ctx context.Context) error {
 	return s.query(ctx, `SELECT external_id, title, state, priority, amount, version FROM public.tickets ORDER BY source_updated_at, external_id LIMIT 3`)
 }
 
-// change does the same operation to some of the script's records, syncs, and shows and holds the outcome.
+// change does the same operation to some of the script's records, syncs, and shows the outcome: what the run that was asked
+// for has done and one of the schedule, if that came first.
 func (s *Story) change(ctx context.Context, op Operation, writes []lab.Write) (attempt, error) {
 	before, err := s.lastEvent(ctx)
+	if err != nil {
+		return attempt{}, err
+	}
+	began, err := s.now(ctx)
 	if err != nil {
 		return attempt{}, err
 	}
@@ -42,7 +47,11 @@ func (s *Story) change(ctx context.Context, op Operation, writes []lab.Write) (a
 	if op != "" {
 		s.ledger.wrote(op, records...)
 	}
-	a, err := s.sync(ctx)
+	last, err := s.sync(ctx)
+	if err != nil {
+		return last, err
+	}
+	a, err := s.outcome(ctx, began, last)
 	if err != nil {
 		return a, err
 	}

@@ -20,6 +20,8 @@ import (
 const (
 	invoices = "invoices"
 	shop     = "shop"
+	// endpoint is what the pool posts to.
+	endpoint = "http://invoices.shop.svc:8080/runs"
 )
 
 // handlers serves a job type by the sample endpoint, a pod behind a Service that knows nothing of Syncline but its pages:
@@ -111,19 +113,15 @@ func (s *Story) declareHandlers(ctx context.Context) error {
 }
 
 // refuseUnsigned shows that the endpoint takes nothing that no worker has signed. A pod that is ready is reached through
-// its Service a moment later, when the node has heard of it: until then a connection is refused, here and to the workers.
+// its Service a moment later, when the node and its DNS have heard of it: until then a request fails, here and to the workers.
 func (s *Story) refuseUnsigned(ctx context.Context) error {
-	address, err := s.env.Run(ctx, "kubectl", "get", "service", "invoices", "--namespace", shop, "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}")
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("not reached after 30 s"))
 	defer cancel()
-	return lab.Await(ctx, "the endpoint's Service", 100*time.Millisecond, func() (bool, error) { return refusesUnsigned(ctx, address) })
+	return lab.Await(ctx, "the endpoint's Service", 100*time.Millisecond, func() (bool, error) { return refusesUnsigned(ctx) })
 }
 
-func refusesUnsigned(ctx context.Context, address string) (bool, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/runs", strings.NewReader(`{"run": 1, "input": {"do": "answer"}}`))
+func refusesUnsigned(ctx context.Context) (bool, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(`{"run": 1, "input": {"do": "answer"}}`))
 	if err != nil {
 		return false, &lab.FatalError{Err: err}
 	}

@@ -64,7 +64,7 @@ func (s *Story) holdInvoices(ctx context.Context) error {
 		`SELECT count(*) FROM syncline.run WHERE job_type = 'invoice' AND status = 'completed' AND attempts = 1`:                           orders,
 		`SELECT count(*) FROM public.invoice i JOIN syncline.run r ON r.id = i.run AND (r.output ->> 'number')::bigint = i.number`:         orders,
 		`SELECT count(*) FROM syncline.step s JOIN syncline.run r ON r.id = s.run WHERE r.job_type = 'invoice' AND s.status = 'completed'`: 2 * orders,
-		`SELECT count(*) FROM syncline.lane_hold`: 0,
+		`SELECT count(*) FROM syncline.lane_hold h JOIN syncline.run r ON r.id = h.run WHERE r.job_type = 'invoice'`:                       0,
 	} {
 		n, err := s.count(ctx, statement)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,6 +37,10 @@ func (s *Story) kill(ctx context.Context) error {
 	if err := s.editInBulk(ctx); err != nil {
 		return err
 	}
+	workers, err := s.workers(ctx)
+	if err != nil {
+		return err
+	}
 	before, err := s.requestRun(ctx)
 	if err != nil {
 		return err
@@ -52,7 +57,7 @@ func (s *Story) kill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.killPod(ctx, pod); err != nil {
+	if err := s.killWorker(pod, workers[pod]); err != nil {
 		return err
 	}
 	if s.killed.applied, err = s.appliedBy(ctx, running.ID); err != nil {
@@ -73,6 +78,9 @@ func (s *Story) kill(ctx context.Context) error {
 	}
 	s.killed.run = running.Run
 	if err := s.showAttempts(ctx, running.Run); err != nil {
+		return err
+	}
+	if err := s.console.During("wait until the pod has another container", func() error { return s.awaitReplaced(ctx, workers[pod]) }); err != nil {
 		return err
 	}
 	if err := s.kubectl(ctx, "get", "pods", "--namespace", namespace); err != nil {
@@ -111,8 +119,10 @@ func (s *Story) speedUp(ctx context.Context) error {
 	return s.patch(ctx, "integrationsubscription", subscription, `{"spec":{"suspend":false}}`)
 }
 
-// inForce is true when the rows say what the patches said and every worker of the pool runs the pool's newest tuning.
+// inForce is true when the rows say what the patches said, every worker of the pool runs the pool's newest tuning, and the
+// schedule's last run is over.
 const inForce = `SELECT c.spec->>'milliRequestsPerSecond' = '2000' AND s.suspended AND w.workers > 0 AND w.current
+  AND NOT EXISTS (SELECT FROM syncline.run WHERE job_type = 'integration.sync' AND status IN ('pending', 'running'))
 FROM (SELECT spec->'http' AS spec FROM syncline.connection WHERE provider = 'pocketbase') AS c,
   (SELECT suspended FROM syncline.subscription WHERE id = $1) AS s,
   (SELECT count(*) AS workers, bool_and(w.tuning_generation = p.tuning_generation AND (p.tuning->>'leaseMillis')::bigint = 10000) AS current
@@ -191,27 +201,56 @@ type podShape struct {
 	} `json:"status"`
 }
 
-// killPod ends the pod's worker process with SIGKILL, from the node: no signal handler runs, no lease is given back.
-func (s *Story) killPod(ctx context.Context, pod string) error {
-	p, err := lab.Get[podShape](ctx, s.env, "pod", pod, "--namespace", namespace)
+// workerShape is a worker as the node knows it.
+type workerShape struct {
+	container string
+	pid       int
+}
+
+// workers are the pool's workers by their pods. They are looked up before there is a run to be hit in its middle, which does
+// not wait for the answers.
+func (s *Story) workers(ctx context.Context) (map[string]workerShape, error) {
+	list, err := lab.Get[pods](ctx, s.env, "pods", "--namespace", namespace, "--selector", "syncline.dev/pool="+pool)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, c := range p.Status.ContainerStatuses {
-		if c.Name != "worker" {
-			continue
+	workers := map[string]workerShape{}
+	for _, p := range list.Items {
+		for _, c := range p.Status.ContainerStatuses {
+			if c.Name != "worker" {
+				continue
+			}
+			pid, err := s.process(ctx, strings.TrimPrefix(c.ContainerID, "containerd://"))
+			if err != nil {
+				return nil, err
+			}
+			workers[p.Metadata.Name] = workerShape{c.ContainerID, pid}
 		}
-		pid, err := s.process(ctx, strings.TrimPrefix(c.ContainerID, "containerd://"))
-		if err != nil {
-			return err
-		}
-		s.console.Say("$ kill -KILL %d   # the worker process of pod %s", pid, pod)
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			return fmt.Errorf("kill process %d of pod %s: %w", pid, pod, err)
-		}
-		return nil
 	}
-	return fmt.Errorf("pod %s has no container named worker", pod)
+	return workers, nil
+}
+
+// killWorker ends the pod's worker process with SIGKILL, from the node: no signal handler runs, no lease is given back.
+func (s *Story) killWorker(pod string, w workerShape) error {
+	if w.pid == 0 {
+		return fmt.Errorf("pod %s had no container named worker", pod)
+	}
+	s.console.Say("$ kill -KILL %d   # the worker process of pod %s", w.pid, pod)
+	if err := syscall.Kill(w.pid, syscall.SIGKILL); err != nil {
+		return fmt.Errorf("kill process %d of pod %s: %w", w.pid, pod, err)
+	}
+	return nil
+}
+
+// awaitReplaced waits until the cluster shows another container where the killed one was: later chapters want containers
+// to stay as they are.
+func (s *Story) awaitReplaced(ctx context.Context, killed workerShape) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("not restarted after a minute"))
+	defer cancel()
+	return lab.Await(ctx, "the killed worker's container", 200*time.Millisecond, func() (bool, error) {
+		ids, err := s.containers(ctx, pool)
+		return len(ids) == 2 && !slices.Contains(ids, killed.container), err
+	})
 }
 
 // process is a container's first process, by containerd's own list: lines of TASK, PID, STATUS.
