@@ -28,7 +28,7 @@ type claimer struct {
 	serving   *serving
 	ledger    *ledger
 	present   func() *jobs.Incarnation
-	handOut   func(inc *jobs.Incarnation, c *jobs.Claim)
+	handOut   func(inc *jobs.Incarnation, flights []*flight)
 	leaseLost func() // the database says that the incarnation has no lease
 	log       *slog.Logger
 	metrics   *telemetry.Worker
@@ -318,20 +318,23 @@ func claimResult(got, asked int, again time.Duration) string {
 }
 
 // dispatch hands out what a committed claim brought, unless the process may no longer act as the incarnation that
-// claimed, or drains.
+// claimed, or drains. It looks once the claims are held: a fence or a drain that comes after the look reaches them.
 func (c *claimer) dispatch(ctx context.Context, inc *jobs.Incarnation, claims []*jobs.Claim) {
+	if len(claims) == 0 {
+		return
+	}
+	flights := c.ledger.add(claims)
 	switch {
-	case len(claims) == 0:
 	case !c.life.acts(inc.ID, time.Now()):
+		c.ledger.drop(flights)
 		c.log.WarnContext(ctx, "claim came after the lease's deadline, nothing is handed out", slog.Int("runs", len(claims)))
 		inc.Forget(claims...)
 		c.unsure.Store(true)
 	case c.stopped.Load():
+		c.ledger.drop(flights)
 		c.giveBack(ctx, inc, claims)
 	default:
-		for _, claim := range claims {
-			c.handOut(inc, claim)
-		}
+		c.handOut(inc, flights)
 		c.metrics.Claimed.Add(float64(len(claims)))
 	}
 }

@@ -40,15 +40,15 @@ func (e *executor) observer(jobType string) prometheus.Observer {
 	return o
 }
 
-// start holds a claim and runs its handler.
-func (e *executor) start(inc *jobs.Incarnation, c *jobs.Claim) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	e.ledger.add(c, cancel)
-	e.metrics.Running.Inc()
-	e.hands.do(func() {
-		defer cancel(nil)
-		e.execute(ctx, inc, c)
-	})
+// start runs the handlers of claims that are held.
+func (e *executor) start(inc *jobs.Incarnation, flights []*flight) {
+	e.metrics.Running.Add(float64(len(flights)))
+	for _, f := range flights {
+		e.hands.do(func() {
+			defer f.cancel(nil)
+			e.execute(f.ctx, inc, f.claim)
+		})
+	}
 }
 
 // execute runs one handler to its end, whichever way it ends, and queues what became of it.
@@ -68,6 +68,11 @@ func (e *executor) execute(ctx context.Context, inc *jobs.Incarnation, c *jobs.C
 		var end context.CancelFunc
 		ctx, end = context.WithTimeoutCause(ctx, r.Config.Timeout, jobs.ErrTimeout)
 		defer end()
+	}
+	if ctx.Err() != nil { // stopped before it has begun
+		cause := context.Cause(ctx)
+		e.stopped(inc, r.Config.Settle(c, nil, cause, cause))
+		return
 	}
 	began := time.Now()
 	var output json.RawMessage

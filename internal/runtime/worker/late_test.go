@@ -51,7 +51,7 @@ func TestBeatsAskToReconcileWhatWasNotHandedOut(t *testing.T) {
 				t.Fatalf("claimed %d runs, %v", len(claims), err)
 			}
 			loop := &claimer{
-				store: c.store(r.store), life: newLife(), tuning: newTuning(r.tuning, 0), givenUp: t.Context(),
+				store: c.store(r.store), life: newLife(), ledger: newLedger(), tuning: newTuning(r.tuning, 0), givenUp: t.Context(),
 				log: slog.New(slog.NewTextHandler(io.Discard, nil)), metrics: telemetry.NewWorker(prometheus.NewRegistry(), "batch"),
 			}
 			loop.life.begin(inc.ID, time.Now(), time.Now(), c.length, time.Second)

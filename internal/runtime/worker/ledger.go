@@ -21,6 +21,7 @@ type ledger struct {
 // flight is one held claim.
 type flight struct {
 	claim   *jobs.Claim
+	ctx     context.Context // of its handler, which may begin later
 	cancel  context.CancelCauseFunc
 	stopped bool // its handler has returned
 }
@@ -29,12 +30,32 @@ func newLedger() *ledger {
 	return &ledger{flights: map[jobs.Held]*flight{}}
 }
 
-// add holds a claim from now on.
-func (l *ledger) add(c *jobs.Claim, cancel context.CancelCauseFunc) {
+// add holds claims from now on. Whoever cancels what is held from now on reaches their handlers, started or not.
+func (l *ledger) add(claims []*jobs.Claim) []*flight {
+	added := make([]*flight, len(claims))
+	for i, c := range claims {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		added[i] = &flight{claim: c, ctx: ctx, cancel: cancel}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.flights[heldBy(c)] = &flight{claim: c, cancel: cancel}
-	l.running++
+	for _, f := range added {
+		l.flights[heldBy(f.claim)] = f
+	}
+	l.running += len(added)
+	return added
+}
+
+// drop forgets claims whose handlers never start.
+func (l *ledger) drop(flights []*flight) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range flights {
+		f.cancel(nil)
+		delete(l.flights, heldBy(f.claim))
+	}
+	l.running -= len(flights)
+	l.announce()
 }
 
 // stop records that a claim's handler has returned, and says how many others run.

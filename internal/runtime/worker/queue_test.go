@@ -333,6 +333,11 @@ func (b *bubble) at(d time.Duration) {
 	synctest.Wait()
 }
 
+// hand hands a claim to the executor, as if a claim statement had brought it.
+func (b *bubble) hand(c *jobs.Claim) {
+	b.w.executor.start(b.w.heart.present.Load(), b.w.ledger.add([]*jobs.Claim{c}))
+}
+
 // blocking is a handler that waits for the end of its context and records the cause.
 type blocking struct {
 	mu     sync.Mutex

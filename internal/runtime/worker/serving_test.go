@@ -85,7 +85,7 @@ func TestRunOfATypeThatWasGivenUpGoesBack(t *testing.T) {
 		b.q.runs[2] = &fakeRun{status: "running", worker: 1, token: 1}
 		b.q.mu.Unlock()
 		b.at(time.Second)
-		b.w.executor.start(b.w.heart.present.Load(), &jobs.Claim{RunID: 2, Token: 1, Worker: 1, Type: "gone", Attempt: 1})
+		b.hand(&jobs.Claim{RunID: 2, Token: 1, Worker: 1, Type: "gone", Attempt: 1})
 		b.at(time.Second + time.Millisecond)
 		if r := b.q.run(2); r.attempts != 0 || r.settled != 1 {
 			b.Errorf("the run is %s after %d attempts, want it given back without one", r.status, r.attempts)

@@ -316,7 +316,7 @@ func TestDeadlineEndsTheContextWithItsCause(t *testing.T) {
 		b.q.runs[2] = &fakeRun{status: "running", worker: 1, token: 1}
 		b.q.mu.Unlock()
 		b.at(time.Second)
-		b.w.executor.start(b.w.heart.present.Load(), claim)
+		b.hand(claim)
 		b.at(5 * time.Second)
 		if causes := h.ended(); len(causes) != 1 || !errors.Is(causes[0], jobs.ErrDeadline) {
 			b.Errorf("contexts ended with %v, want one with ErrDeadline", causes)
