@@ -8,14 +8,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/syncline-dev/syncline/internal/loopback"
 )
 
 // Root is the root folder of the checkout.
@@ -44,7 +48,11 @@ type Cluster struct {
 	// Config connects as an administrator.
 	Config *rest.Config
 	env    *envtest.Environment
+	ports  []*loopback.Port // of etcd and the API server
 }
+
+// patience is how long a component may take to start or to stop, and the CRDs to be served: longer than any machine needs.
+const patience = 3 * time.Minute
 
 // Start starts an API server and installs the CRDs of config/crd/bases, unless bare is true. The caller stops it.
 func Start(ctx context.Context, bare bool) (*Cluster, error) {
@@ -52,17 +60,57 @@ func Start(ctx context.Context, bare bool) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := &envtest.Environment{BinaryAssetsDirectory: assets, DownloadBinaryAssets: false}
-	if !bare {
-		env.CRDDirectoryPaths = []string{filepath.Join(Root(), "config", "crd", "bases")}
-		env.ErrorIfCRDPathMissing = true
-	}
-	config, err := env.Start()
+	c, err := prepare(assets)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start kube-apiserver of %s: %w", assets, err), env.Stop())
+		return nil, err
 	}
-	return &Cluster{Config: config, env: env}, nil
+	if !bare {
+		c.install()
+	}
+	return c, c.start()
+}
+
+// prepare makes a cluster that can be started, on ports of its own.
+func prepare(assets string) (*Cluster, error) {
+	c := &Cluster{env: &envtest.Environment{
+		BinaryAssetsDirectory: assets, ControlPlaneStartTimeout: patience, ControlPlaneStopTimeout: patience,
+	}}
+	for range 2 {
+		port, err := loopback.Reserve()
+		if err != nil {
+			return nil, errors.Join(err, c.release())
+		}
+		c.ports = append(c.ports, port)
+	}
+	// envtest looks for free ports as well, but lets them go until the servers are up.
+	plane := &c.env.ControlPlane
+	plane.Etcd = &envtest.Etcd{URL: &url.URL{Scheme: "http", Host: c.ports[0].Address()}}
+	plane.Etcd.Configure().Set("listen-peer-urls", "http://127.0.0.1:0")
+	api := plane.GetAPIServer()
+	api.Address, api.Port, _ = strings.Cut(c.ports[1].Address(), ":")
+	return c, nil
+}
+
+// install has the CRDs of config/crd/bases installed at the start.
+func (c *Cluster) install() {
+	c.env.CRDDirectoryPaths, c.env.ErrorIfCRDPathMissing = []string{filepath.Join(Root(), "config", "crd", "bases")}, true
+	c.env.CRDInstallOptions.MaxTime = patience
+}
+
+func (c *Cluster) start() (err error) {
+	if c.Config, err = c.env.Start(); err != nil {
+		return errors.Join(fmt.Errorf("start kube-apiserver of %s: %w", c.env.BinaryAssetsDirectory, err), c.Stop())
+	}
+	return nil
 }
 
 // Stop stops the API server and removes its data.
-func (c *Cluster) Stop() error { return c.env.Stop() }
+func (c *Cluster) Stop() error { return errors.Join(c.env.Stop(), c.release()) }
+
+// release gives the ports back.
+func (c *Cluster) release() (err error) {
+	for _, p := range c.ports {
+		err = errors.Join(err, p.Release())
+	}
+	return err
+}

@@ -16,7 +16,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
 // nodeName is the one simulated node.
@@ -40,18 +39,17 @@ func Simulate(ctx context.Context) (s *Simulated, err error) {
 	if err != nil {
 		return nil, err
 	}
-	env := &envtest.Environment{
-		BinaryAssetsDirectory: assets,
-		CRDDirectoryPaths:     []string{filepath.Join(Root(), "config", "crd", "bases")}, ErrorIfCRDPathMissing: true,
-		ControlPlaneStartTimeout: time.Minute,
-	}
-	// envtest switches the admission of ServiceAccounts off, for want of a controller that makes them. Here there is one.
-	env.ControlPlane.GetAPIServer().Configure().Disable("disable-admission-plugins")
-	config, err := env.Start()
+	c, err := prepare(assets)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start kube-apiserver of %s: %w", assets, err), env.Stop())
+		return nil, err
 	}
-	s = &Simulated{Cluster: &Cluster{Config: config, env: env}}
+	c.install()
+	// envtest switches the admission of ServiceAccounts off, for want of a controller that makes them. Here there is one.
+	c.env.ControlPlane.GetAPIServer().Configure().Disable("disable-admission-plugins")
+	if err := c.start(); err != nil {
+		return nil, err
+	}
+	s = &Simulated{Cluster: c}
 	if err := s.populate(ctx, assets); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
@@ -96,7 +94,7 @@ func (s *Simulated) awaitNode(ctx context.Context) error {
 	if _, err := api.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("make the simulated node: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

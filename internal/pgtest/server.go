@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -25,6 +24,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/syncline-dev/syncline/internal/loopback"
 )
 
 // startTimeout bounds one start of the server, crash recovery included.
@@ -33,7 +34,7 @@ const startTimeout = 60 * time.Second
 // Instance is one PostgreSQL server of its own data directory.
 type Instance struct {
 	bin, dir string
-	port     int
+	port     *loopback.Port // reserved for all lives of the server
 	as       *syscall.Credential
 	settings []string
 
@@ -64,12 +65,16 @@ func New(ctx context.Context, settings ...string) (*Instance, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	in := &Instance{bin: bin, dir: dir, as: as, settings: settings}
-	if err := in.initialise(ctx); err != nil {
+	port, err := loopback.Reserve()
+	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	in := &Instance{bin: bin, dir: dir, port: port, as: as, settings: settings}
+	if err := in.initialise(ctx); err != nil {
+		return nil, errors.Join(err, in.Close())
+	}
 	if err := in.Start(ctx); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, errors.Join(err, in.Close())
 	}
 	return in, nil
 }
@@ -95,18 +100,18 @@ func (in *Instance) Stop() error { return in.end(syscall.SIGINT) }
 // Kill ends the server and its backends with SIGKILL, as a crash of the process would.
 func (in *Instance) Kill() error { return in.end(syscall.SIGKILL) }
 
-// Close ends the server and removes its data.
+// Close ends the server, removes its data and gives its port back.
 func (in *Instance) Close() error {
-	return errors.Join(in.Stop(), os.RemoveAll(in.dir))
+	return errors.Join(in.Stop(), os.RemoveAll(in.dir), in.port.Release())
 }
 
 // URI is the connection string of a database for a role.
 func (in *Instance) URI(role, database string) string {
-	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", role, in.port, database)
+	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", role, in.Port(), database)
 }
 
 // Port is the TCP port on 127.0.0.1, the same over all lives of the server.
-func (in *Instance) Port() int { return in.port }
+func (in *Instance) Port() int { return in.port.Number }
 
 func (in *Instance) initialise(ctx context.Context) error {
 	if in.as != nil {
@@ -120,14 +125,12 @@ func (in *Instance) initialise(ctx context.Context) error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	port, err := freePort(ctx)
-	in.port = port
-	return err
+	return nil
 }
 
 // launch starts one life. The kernel ends the server with the thread that started it, so that thread is kept for it.
 func (in *Instance) launch() (*process, error) {
-	args := []string{"-D", in.dir + "/data", "-k", in.dir, "-p", strconv.Itoa(in.port)}
+	args := []string{"-D", in.dir + "/data", "-k", in.dir, "-p", strconv.Itoa(in.Port())}
 	// An acknowledged commit must survive Kill, so synchronous_commit stays on; without fsync it costs next to nothing.
 	for _, s := range append([]string{
 		"listen_addresses=127.0.0.1", "fsync=off", "full_page_writes=off", "synchronous_commit=on",
@@ -239,13 +242,4 @@ func unprivileged() (*syscall.Credential, error) {
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
 	return nil, errors.New("postgres refuses to run as root and neither user postgres nor nobody exists")
-}
-
-func freePort(ctx context.Context) (int, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -21,6 +21,7 @@ import (
 
 	"github.com/syncline-dev/syncline/internal/controller/manager"
 	"github.com/syncline-dev/syncline/internal/kubetest"
+	"github.com/syncline-dev/syncline/internal/loopback"
 )
 
 // readRole reads a role of the manifests.
@@ -31,7 +32,7 @@ func readRole(file string, into any) {
 	Expect(yaml.Unmarshal(text, into)).To(Succeed())
 }
 
-// bindRole gives a subject a cluster role until the spec ends.
+// bindRole gives a subject a cluster role until the spec ends, and waits until the API server goes by it.
 func bindRole(ctx context.Context, role *rbacv1.ClusterRole, subject rbacv1.Subject) {
 	GinkgoHelper()
 	Expect(client.IgnoreAlreadyExists(api.Create(ctx, role))).To(Succeed())
@@ -42,17 +43,37 @@ func bindRole(ctx context.Context, role *rbacv1.ClusterRole, subject rbacv1.Subj
 	}
 	Expect(api.Create(ctx, binding)).To(Succeed())
 	DeferCleanup(func(ctx context.Context) { Expect(api.Delete(ctx, binding)).To(Succeed()) })
+	Eventually(func(g Gomega) {
+		review := reviewOf(&role.Rules[0], subject)
+		g.Expect(api.Create(ctx, review)).To(Succeed())
+		g.Expect(review.Status.Allowed).To(BeTrue(), "%s %s: %+v", subject.Kind, subject.Name, review)
+	}).Should(Succeed())
+}
+
+// reviewOf asks whether a subject may do what comes first in a rule.
+func reviewOf(rule *rbacv1.PolicyRule, subject rbacv1.Subject) *authorizationv1.SubjectAccessReview {
+	user := subject.Name
+	if subject.Kind == rbacv1.ServiceAccountKind {
+		user = "system:serviceaccount:" + subject.Namespace + ":" + subject.Name
+	}
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user}}
+	if len(rule.NonResourceURLs) > 0 {
+		review.Spec.NonResourceAttributes = &authorizationv1.NonResourceAttributes{Path: rule.NonResourceURLs[0], Verb: rule.Verbs[0]}
+	} else {
+		review.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{Group: rule.APIGroups[0], Resource: rule.Resources[0], Verb: rule.Verbs[0]}
+	}
+	return review
 }
 
 var operatorUser = rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: operator}
 
-// freeAddress is a loopback address that nothing listens on.
-func freeAddress(ctx context.Context) string {
+// ownAddress is a loopback address that only what is told of it listens on, until the spec ends.
+func ownAddress() string {
 	GinkgoHelper()
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	port, err := loopback.Reserve()
 	Expect(err).NotTo(HaveOccurred())
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	DeferCleanup(port.Release)
+	return port.Address()
 }
 
 var _ = Describe("The process", func() {
@@ -81,7 +102,8 @@ var _ = Describe("The process", func() {
 		first := holder()
 		startManager(o)
 		stop()
-		Eventually(holder).Should(And(Not(BeEmpty()), Not(Equal(first))), "the lease was not released: the next leader waits until it runs out")
+		Expect(holder()).NotTo(Equal(first), "the lease was not released: the next leader waits until it runs out")
+		Eventually(holder).Should(And(Not(BeEmpty()), Not(Equal(first))))
 	})
 
 	It("serves metrics to whom the API server allows it, and to nobody else", func(ctx context.Context) {
@@ -91,7 +113,7 @@ var _ = Describe("The process", func() {
 		readRole("metrics_reader_role.yaml", &reader)
 		bindRole(ctx, &auth, operatorUser)
 		bindRole(ctx, &reader, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "prometheus"})
-		address := freeAddress(ctx)
+		address := ownAddress()
 		startManager(manager.Options{Namespaces: []string{ns}, MetricsAddress: address})
 
 		scrape := func(token string) (int, string) {
@@ -120,7 +142,7 @@ var _ = Describe("The process", func() {
 	})
 
 	It("is ready when its caches are filled", func(ctx context.Context) {
-		address := freeAddress(ctx)
+		address := ownAddress()
 		startManager(manager.Options{Namespaces: []string{newNamespace(ctx)}, HealthAddress: address})
 		for _, path := range []string{"/healthz", "/readyz"} {
 			Eventually(func() int {
