@@ -165,7 +165,7 @@ var rules = []rule{
 	anywhere(inSQL("S2", "settle without a fence", &zombie,
 		instead("settle", "WHERE "+held+"p_worker, s.token)", "WHERE true"), history.SettledOnce, history.EndedStays)),
 	inSQL("S2", "settle by worker without token", &lateSettle,
-		instead("settle_other", "WHERE "+held+"p_worker, s.token)", "WHERE (r.status, r.claimed_by) IS NOT DISTINCT FROM ('running', p_worker)"),
+		instead("settle_other", held+"p_worker, s.token)", "(r.status, r.claimed_by) IS NOT DISTINCT FROM ('running', p_worker)"),
 		history.StillExecutes),
 	inSQL("S2", "complete without a fence", &zombie,
 		without("complete", "AND (r.status, r.claim_token) IS NOT DISTINCT FROM ('running', complete.token)"), history.SettledOnce, history.EffectOnce),

@@ -5,10 +5,83 @@ import (
 	"testing"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
+	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
 
-// A session plans the statements of a function when the tables are small, and keeps the plans. What callers and handlers
-// do, and a settle of what has gone well, must read no more when the tables have grown and nobody has analysed them.
+// call is one call of a function, with its arguments.
+type call struct {
+	sql  string
+	args []any
+}
+
+// wantFewRowsRead makes calls in one session often enough that it keeps the plans of their statements, while the tables are
+// small and have just been analysed, and fails those that read many rows of any table when the tables have grown.
+func (q *queue) wantFewRowsRead(calls map[string]call) {
+	q.t.Helper()
+	q.exec(`VACUUM ANALYZE`)
+	conn := q.renewal()
+	for _, set := range []string{"plan_cache_mode", "jit"} {
+		if _, err := conn.Exec(q.t.Context(), "SET "+set+" TO DEFAULT"); err != nil {
+			q.t.Fatal(err)
+		}
+	}
+	read := func(name string) map[string]int64 {
+		tx, err := conn.Begin(q.t.Context())
+		if err != nil {
+			q.t.Fatal(err)
+		}
+		before := rowsRead(q.t, tx)
+		if _, err := tx.Exec(q.t.Context(), calls[name].sql, calls[name].args...); err != nil {
+			q.t.Fatalf("%s: %v", name, err)
+		}
+		after := rowsRead(q.t, tx)
+		for table, n := range before {
+			after[table] -= n
+		}
+		if err := tx.Rollback(q.t.Context()); err != nil {
+			q.t.Fatal(err)
+		}
+		return after
+	}
+	for range 8 { // the sixth plan at the latest is kept
+		for name := range calls {
+			read(name)
+		}
+	}
+	const rows = 20_000
+	for _, sql := range []string{
+		`INSERT INTO run (id, job_type, pool, root, status, finished_at, scope, dedupe_key, idempotency_key, parent, spawn_key, spawn_replay)
+SELECT nextval('run_id_seq'), 'work', 'p', 1, 'completed', clock_timestamp(), 'o', g::text, 'i' || g, 1, 's' || g, 0 FROM generate_series(1, $1) AS g`,
+		`INSERT INTO run (id, job_type, pool, root, scope, lane, lane_namespace, lane_key, lane_limit)
+SELECT 10000000 + g, 'work', 'p', 1, 'o', g, '', g::text, 1 FROM generate_series(1, 4 * $1) AS g`,
+		`INSERT INTO ready SELECT 10000000 + g, 'p', 'work', clock_timestamp(), g FROM generate_series(1, $1) AS g`,
+		`INSERT INTO ready SELECT 20000000 + g, 'fair', 'work', clock_timestamp(), NULL, g % 9 FROM generate_series(1, $1) AS g`,
+		`INSERT INTO scheduled SELECT 10000000 + g, 'p', 'work', clock_timestamp() + interval '1 hour', 0, g FROM generate_series($1 + 1, 2 * $1) AS g`,
+		`INSERT INTO blocked SELECT 10000000 + g, abs(g), 'p', 'work', clock_timestamp() FROM generate_series(2 * $1 + 1, 3 * $1) AS g`,
+		`INSERT INTO waiting SELECT 10000000 + g, 'p', 'work', clock_timestamp(), g FROM generate_series(3 * $1 + 1, 4 * $1) AS g`,
+		`INSERT INTO step (run, replay, name, seq, status, token, started_at) SELECT g, 0, 's', 1, 'completed', 1, clock_timestamp()
+FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO signal (run, replay, name, payload) SELECT g, 0, 'go', '1' FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO dedupe SELECT '', 'work', g::text, g, clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO attempt SELECT g, 1, 1, '', 'retried', '', NULL, clock_timestamp(), clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO deadline SELECT g, 'infinity' FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO progress SELECT g, 1, '1', clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO completing SELECT g, 1, 0 FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO cancel_request (run, replay, requested_by, reason) SELECT g, 0, '', '' FROM generate_series(-$1::int, -1) AS g`,
+		`INSERT INTO lane_hold SELECT g, abs(g), 1, 0 FROM generate_series(-$1::int, -1) AS g`,
+	} {
+		q.exec(sql, rows)
+	}
+	for name := range calls {
+		for table, n := range read(name) {
+			if n > rows/20 {
+				q.t.Errorf("%s reads %d rows of %s", name, n, table)
+			}
+		}
+	}
+}
+
+// What callers and handlers do, and a settle of what has gone well.
 func TestPlansMadeForSmallTablesServeLargeOnes(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -25,13 +98,9 @@ func TestPlansMadeForSmallTablesServeLargeOnes(t *testing.T) {
 	pending := q.start(jobs.StartParams{Scope: "s", IdempotencyKey: "known"})
 	q.exec(`SELECT start('work', '{}', '{"pool": "p", "dedupe_key": "known", "dedupe_window_ms": 3600000}')`)
 	q.exec(`SELECT step_end($1, $2, $3, 'done', 'completed', '1', '', NULL, '', 1, 0, false)`, running, inc.ID, claims[2].Token)
-	q.exec(`VACUUM ANALYZE`)
 
 	claim := []any{running, inc.ID, claims[2].Token}
-	calls := map[string]struct {
-		sql  string
-		args []any
-	}{
+	q.wantFewRowsRead(map[string]call{
 		"start":            {`SELECT start('work', '{}', '{"pool": "p", "lane": "a", "deadline_ms": 1000}')`, nil},
 		"idempotency key":  {`SELECT start('work', '{}', '{"pool": "p", "idempotency_key": "known"}')`, nil},
 		"dedupe key":       {`SELECT start('work', '{}', '{"pool": "p", "dedupe_key": "known", "dedupe_window_ms": 3600000}')`, nil},
@@ -59,64 +128,51 @@ func TestPlansMadeForSmallTablesServeLargeOnes(t *testing.T) {
 		"wait for all":     {`SELECT wait_for($1, $2, $3, 'wait', NULL, '{}', NULL, '')`, claim},
 		"settle":           {`SELECT settle($2, ARRAY[$1::bigint], ARRAY[$3::bigint], ` + strings.Repeat("NULL, ", 8) + `false)`, claim},
 		"wait for one":     {`SELECT wait_for($1, $2, $3, 'wait', NULL, ARRAY[$4::bigint], NULL, '')`, append(claim, child)},
-	}
-	conn := q.renewal()
-	for _, set := range []string{"plan_cache_mode", "jit"} {
-		if _, err := conn.Exec(t.Context(), "SET "+set+" TO DEFAULT"); err != nil {
-			t.Fatal(err)
+	})
+}
+
+// What workers do: claims, among lanes and by turns of tenants too, and settles of all that can happen to a run.
+func TestPlansOfClaimsAndSettlesMadeForSmallTablesServeLargeOnes(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.withoutAutovacuum()
+	limited, fair := spec.DefaultPool(), spec.DefaultPool()
+	limited.MaxRunning, fair.Fairness = 1000, spec.FairnessTenant
+	q.declare(pool, limited)
+	q.declare("fair", fair)
+	inc := q.register()
+	q.start(jobs.StartParams{Lane: "kept"})
+	q.settle(inc, retried(q.claimOne(inc), true))
+	for _, in := range []jobs.StartParams{{}, {Pool: "fair"}, {Pool: "fair", Tenant: "t"}} {
+		for _, lane := range []string{"a", "a", "b", ""} {
+			in.Lane = lane
+			q.start(in)
 		}
 	}
-	call := func(name string) map[string]int64 {
-		tx, err := conn.Begin(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		before := rowsRead(t, tx)
-		if _, err := tx.Exec(t.Context(), calls[name].sql, calls[name].args...); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		after := rowsRead(t, tx)
-		for table, n := range before {
-			after[table] -= n
-		}
-		if err := tx.Rollback(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		return after
+	claims := map[string]*jobs.Claim{}
+	for _, c := range q.claim(inc, 4) {
+		claims[one[string](q, `SELECT coalesce(lane_key, '') FROM run WHERE id = $1`, c.RunID)] = c
 	}
-	for range 8 { // the sixth plan at the latest is kept
-		for name := range calls {
-			call(name)
-		}
+	q.settle(inc, retried(claims["kept"], true))
+	q.starts(2, jobs.StartParams{Lane: "c"})
+	// As if it had come before its pool was fair.
+	q.exec(`UPDATE ready SET tenant = NULL WHERE id = (SELECT min(id) FROM ready WHERE tenant = '' AND lane IS NULL)`)
+
+	calls := map[string]call{
+		"claim":      {`SELECT claim($1, 'p', '{work,other}', 5)`, []any{inc.ID}},
+		"fair claim": {`SELECT claim($1, 'fair', '{work,other}', 5)`, []any{inc.ID}},
+		"reconcile":  {`SELECT reconcile($1, '{}', '{}')`, []any{inc.ID}},
+		"promote":    {`SELECT promote('p')`, nil},
 	}
-	const rows = 20_000
-	for _, sql := range []string{
-		`INSERT INTO run (id, job_type, pool, root, status, finished_at, scope, dedupe_key, idempotency_key, parent, spawn_key, spawn_replay)
-SELECT nextval('run_id_seq'), 'work', 'p', 1, 'completed', clock_timestamp(), 'o', g::text, 'i' || g, 1, 's' || g, 0 FROM generate_series(1, $1) AS g`,
-		`INSERT INTO run (id, job_type, pool, root, scope, lane, lane_namespace, lane_key, lane_limit)
-SELECT 10000000 + g, 'work', 'p', 1, 'o', g, '', g::text, 1 FROM generate_series(1, 4 * $1) AS g`,
-		`INSERT INTO ready SELECT 10000000 + g, 'p', 'work', clock_timestamp(), g FROM generate_series(1, $1) AS g`,
-		`INSERT INTO scheduled SELECT 10000000 + g, 'p', 'work', clock_timestamp(), 0, g FROM generate_series($1 + 1, 2 * $1) AS g`,
-		`INSERT INTO blocked SELECT 10000000 + g, abs(g), 'p', 'work', clock_timestamp() FROM generate_series(2 * $1 + 1, 3 * $1) AS g`,
-		`INSERT INTO waiting SELECT 10000000 + g, 'p', 'work', clock_timestamp(), g FROM generate_series(3 * $1 + 1, 4 * $1) AS g`,
-		`INSERT INTO step (run, replay, name, seq, status, token, started_at) SELECT g, 0, 's', 1, 'completed', 1, clock_timestamp()
-FROM generate_series(-$1::int, -1) AS g`,
-		`INSERT INTO signal (run, replay, name, payload) SELECT g, 0, 'go', '1' FROM generate_series(-$1::int, -1) AS g`,
-		`INSERT INTO dedupe SELECT '', 'work', g::text, g, clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
-		`INSERT INTO attempt SELECT g, 1, 1, '', 'retried', '', NULL, clock_timestamp(), clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
-		`INSERT INTO deadline SELECT g, 'infinity' FROM generate_series(-$1::int, -1) AS g`,
-		`INSERT INTO progress SELECT g, 1, '1', clock_timestamp() FROM generate_series(-$1::int, -1) AS g`,
-		`INSERT INTO completing SELECT g, 1, 1 FROM generate_series(-$1::int, -1) AS g`,
-		`INSERT INTO cancel_request (run, replay, requested_by, reason) SELECT g, 0, '', '' FROM generate_series(-$1::int, -1) AS g`,
-		`INSERT INTO lane_hold SELECT g, abs(g), 1, 1 FROM generate_series(-$1::int, -1) AS g`,
-	} {
-		q.exec(sql, rows)
-	}
-	for name := range calls {
-		for table, n := range call(name) {
-			if n > rows/20 {
-				t.Errorf("%s reads %d rows of %s", name, n, table)
-			}
+	const settle = `SELECT settle($1, ARRAY[$2::bigint], ARRAY[$3::bigint], ARRAY[$4], ARRAY['{"kind": "signal", "signal": "go"}'],
+  '{code}', '{message}', '{0}', '{true}', $5, $6, false, ARRAY[$2::bigint])`
+	calls["lost"] = call{settle, []any{inc.ID, claims[""].RunID, claims[""].Token - 1, "failed", []int64{1}, []int64{1}}}
+	receipts := one[[]int64](q, `SELECT array_agg(id) FROM receipt`)
+	for name, c := range map[string]*jobs.Claim{"": claims[""], " with a lane": claims["a"]} {
+		lanes := one[[]int64](q, `SELECT array_remove(ARRAY[lane], NULL) FROM run WHERE id = $1`, c.RunID)
+		for _, outcome := range []jobs.Outcome{jobs.Completed, jobs.Failed, jobs.Retried, jobs.Parked} {
+			calls[string(outcome)+name] = call{settle, []any{inc.ID, c.RunID, c.Token, string(outcome), lanes, receipts}}
 		}
 	}
+	q.wantFewRowsRead(calls)
 }

@@ -81,7 +81,7 @@ BEGIN
     SELECT count(*) INTO v_running
     FROM receipt c
     CROSS JOIN LATERAL unnest(c.ids, c.tokens) AS t (id, token)
-    JOIN run r ON r.id = t.id
+    CROSS JOIN LATERAL (SELECT * FROM run x WHERE x.id = t.id OFFSET 0) AS r
     WHERE coalesce((SELECT f.pool FROM run f WHERE f.id = c.ids[1]), p_pool) = p_pool
       AND r.pool = p_pool
       AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', c.worker, t.token);

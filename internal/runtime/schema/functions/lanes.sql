@@ -41,7 +41,7 @@ BEGIN
         SELECT r.id, r.vstart
         FROM ready r
         WHERE r.lane = v_lane AND r.pool = v_pool AND r.job_type = v_type
-          AND NOT EXISTS (SELECT FROM lane_hold h WHERE h.run = r.id)
+          AND NOT EXISTS (SELECT FROM lane_hold h WHERE h.run = r.id OFFSET 0)
         ORDER BY r.vstart, r.id
         LIMIT v_room
         FOR KEY SHARE OF r SKIP LOCKED
@@ -50,7 +50,7 @@ BEGIN
         SELECT b.id, b.vstart
         FROM blocked b
         WHERE b.lane = v_lane AND b.pool = v_pool AND b.job_type = v_type
-          AND NOT EXISTS (SELECT FROM lane_hold h WHERE h.run = b.id AND h.worker IS NOT NULL)
+          AND NOT EXISTS (SELECT FROM lane_hold h WHERE h.run = b.id AND h.worker IS NOT NULL OFFSET 0)
         ORDER BY b.vstart, b.id
         LIMIT v_room
         FOR UPDATE OF b SKIP LOCKED
@@ -184,7 +184,7 @@ BEGIN
   CROSS JOIN LATERAL (
     SELECT r.lane, q.tenant, q.lane_namespace, q.lane_key, q.lane_limit
     FROM ready r
-    JOIN run q ON q.id = r.id
+    CROSS JOIN LATERAL (SELECT * FROM run x WHERE x.id = r.id OFFSET 0) AS q
     WHERE r.lane = k.id
     LIMIT 1
   ) AS x
@@ -205,7 +205,7 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT q.lane_limit
       FROM ready r
-      JOIN run q ON q.id = r.id
+      CROSS JOIN LATERAL (SELECT x.lane_limit FROM run x WHERE x.id = r.id OFFSET 0) AS q
       WHERE r.lane = m.id
       ORDER BY r.pool DESC, r.job_type DESC, r.vstart DESC, r.id DESC
       LIMIT 1
@@ -221,11 +221,15 @@ BEGIN
     WHERE l.id = ANY (v_lanes)
   ),
   kept AS MATERIALIZED (
-    SELECT r.id, r.vstart, r.tenant
+    SELECT x.id, x.vstart, x.tenant
     FROM lane_hold h
-    JOIN ready r ON r.id = h.run
-    WHERE h.lane = ANY (v_lanes) AND h.worker IS NULL AND r.pool = p_pool AND r.job_type = ANY (p_types)
-    FOR UPDATE OF r SKIP LOCKED
+    CROSS JOIN LATERAL (
+      SELECT r.id, r.vstart, r.tenant
+      FROM ready r
+      WHERE r.id = h.run AND r.pool = p_pool AND r.job_type = ANY (p_types)
+      FOR UPDATE SKIP LOCKED
+    ) AS x
+    WHERE h.lane = ANY (v_lanes) AND h.worker IS NULL
   ),
   free AS MATERIALIZED (
     SELECT f.id, f.vstart, f.tenant
@@ -237,7 +241,7 @@ BEGIN
         SELECT r.id, r.vstart, r.tenant
         FROM ready r
         WHERE r.lane = room.id AND r.pool = p_pool AND r.job_type = t.name
-          AND NOT EXISTS (SELECT FROM lane_hold h WHERE h.run = r.id)
+          AND NOT EXISTS (SELECT FROM lane_hold h WHERE h.run = r.id OFFSET 0)
         ORDER BY r.vstart, r.id
         LIMIT room.n
         FOR UPDATE OF r SKIP LOCKED
@@ -302,7 +306,7 @@ BEGIN
     SELECT l.id,
            l.max_claims - (SELECT count(*) FROM lane_hold h WHERE h.lane = l.id)
              - (SELECT count(*) FROM unnest(v_ids) AS v (id) JOIN ready r ON r.id = v.id
-                WHERE r.lane = l.id AND NOT EXISTS (SELECT FROM lane_hold h WHERE h.run = r.id)) AS n
+                WHERE r.lane = l.id AND NOT EXISTS (SELECT FROM lane_hold h WHERE h.run = r.id OFFSET 0)) AS n
     FROM lane l
     WHERE l.id = ANY (v_lanes)
   ),
@@ -314,8 +318,8 @@ BEGIN
       FROM ready r
       WHERE r.lane = room.id AND r.id <> ALL (v_ids)
         AND CASE WHEN room.n <= 0
-              THEN NOT EXISTS (SELECT FROM lane_hold h WHERE h.run = r.id AND h.worker IS NULL)
-              ELSE EXISTS (SELECT FROM lane_hold h WHERE h.run = r.id AND h.worker IS NOT NULL) END
+              THEN NOT EXISTS (SELECT FROM lane_hold h WHERE h.run = r.id AND h.worker IS NULL OFFSET 0)
+              ELSE EXISTS (SELECT FROM lane_hold h WHERE h.run = r.id AND h.worker IS NOT NULL OFFSET 0) END
       LIMIT 1000
       FOR UPDATE OF r SKIP LOCKED
     ) AS x

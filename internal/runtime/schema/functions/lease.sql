@@ -27,14 +27,19 @@ BEGIN
   FROM (
     SELECT l.id
     FROM lane l
-    WHERE l.id IN (SELECT h.lane FROM receipt c CROSS JOIN LATERAL unnest(c.ids) AS t (id) JOIN lane_hold h ON h.run = t.id WHERE c.worker = p_worker)
+    WHERE l.id IN (
+      SELECT h.lane
+      FROM receipt c
+      CROSS JOIN LATERAL unnest(c.ids) AS t (id)
+      CROSS JOIN LATERAL (SELECT x.lane FROM lane_hold x WHERE x.run = t.id OFFSET 0) AS h
+      WHERE c.worker = p_worker)
     ORDER BY l.id
     FOR UPDATE SKIP LOCKED
   ) AS x;
   SELECT array_agg(t.id), array_agg(t.token) INTO v_ids, v_tokens
   FROM receipt c
   CROSS JOIN LATERAL unnest(c.ids, c.tokens) AS t (id, token)
-  JOIN run r ON r.id = t.id
+  CROSS JOIN LATERAL (SELECT * FROM run x WHERE x.id = t.id OFFSET 0) AS r
   WHERE c.worker = p_worker
     AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, t.token)
     AND (r.lane IS NULL OR r.lane = ANY (v_lanes))
@@ -53,20 +58,22 @@ BEGIN
   WHERE c.worker = p_worker
     AND NOT EXISTS (
       SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
-      JOIN run r ON r.id = t.id
+      CROSS JOIN LATERAL (SELECT * FROM run x WHERE x.id = t.id OFFSET 0) AS r
       WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', c.worker, t.token))
     AND NOT EXISTS (
       SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
-      JOIN lane_hold h ON h.run = t.id AND h.token = t.token AND h.worker = c.worker
+      CROSS JOIN LATERAL (
+        SELECT x.lane FROM lane_hold x WHERE x.run = t.id AND x.token = t.token AND x.worker = c.worker OFFSET 0) AS h
       WHERE h.lane <> ALL (v_lanes));
   -- Of a claim that is not held no handler executes, however its run has ended: a deadline may have done that (overdue).
   IF cardinality(v_lanes) > 0 THEN
     DELETE FROM lane_hold h
     WHERE h.lane = ANY (v_lanes) AND h.worker = p_worker
-      AND NOT EXISTS (SELECT FROM unnest(p_runs, p_tokens) AS held (id, token) WHERE held.id = h.run AND held.token = h.token)
+      AND NOT EXISTS (SELECT FROM unnest(p_runs, p_tokens) AS held (id, token) WHERE held.id = h.run AND held.token = h.token OFFSET 0)
       AND NOT EXISTS (
         SELECT FROM run r
-        WHERE r.id = h.run AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, h.token));
+        WHERE r.id = h.run AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, h.token)
+        OFFSET 0);
     v_pools := v_pools || lane_wake(v_lanes);
   END IF;
   IF v_pools IS NOT NULL THEN
@@ -74,7 +81,7 @@ BEGIN
   END IF;
   DELETE FROM completing c
   WHERE c.worker = p_worker
-    AND NOT EXISTS (SELECT FROM unnest(p_runs, p_tokens) AS held (id, token) WHERE held.id = c.run AND held.token = c.token);
+    AND NOT EXISTS (SELECT FROM unnest(p_runs, p_tokens) AS held (id, token) WHERE held.id = c.run AND held.token = c.token OFFSET 0);
 END $$;
 
 -- Removes a drained worker's lease, unless a receipt of it is still there. Lock first, then look: a claim in flight is

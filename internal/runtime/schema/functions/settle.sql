@@ -96,7 +96,7 @@ BEGIN
   IF cardinality(v_ids) < cardinality(p_runs) THEN
     SELECT coalesce(array_agg(r.id), '{}') INTO v_busy
     FROM unnest(p_runs, p_tokens) AS t (id, token)
-    JOIN run r ON r.id = t.id
+    CROSS JOIN LATERAL (SELECT * FROM run x WHERE x.id = t.id OFFSET 0) AS r
     WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, t.token);
   END IF;
 
@@ -106,7 +106,7 @@ BEGIN
   IF cardinality(p_lanes) > 0 THEN
     DELETE FROM lane_hold h
     USING unnest(p_runs, p_tokens) AS t (id, token)
-    WHERE h.run = t.id AND h.token = t.token AND h.worker = p_worker AND t.id <> ALL (v_busy);
+    WHERE h.run = ANY (ARRAY[t.id]) AND h.token = t.token AND h.worker = p_worker AND t.id <> ALL (v_busy);
     v_pools := v_pools || lane_wake(p_lanes);
   END IF;
   IF cardinality(v_pools) > 0 THEN
@@ -121,12 +121,12 @@ BEGIN
   DELETE FROM receipt c
   WHERE c.id = ANY (p_receipts) AND c.worker = p_worker AND NOT EXISTS (
     SELECT FROM unnest(c.ids, c.tokens) AS t (id, token)
-    JOIN run r ON r.id = t.id
+    CROSS JOIN LATERAL (SELECT * FROM run x WHERE x.id = t.id OFFSET 0) AS r
     WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', c.worker, t.token));
   -- A handler that completed its run itself, or outlived the run's deadline, has stopped.
   DELETE FROM completing c
   USING unnest(p_runs, p_tokens) AS t (id, token)
-  WHERE c.run = t.id AND c.token = t.token AND c.worker = p_worker AND t.id <> ALL (v_busy);
+  WHERE c.run = ANY (ARRAY[t.id]) AND c.token = t.token AND c.worker = p_worker AND t.id <> ALL (v_busy);
   RETURN QUERY
   SELECT t.id, t.token,
          CASE WHEN t.id = ANY (v_busy) THEN 'busy'
@@ -164,14 +164,17 @@ BEGIN
     FROM unnest(p_runs, p_tokens, p_outcomes, p_codes, p_messages, p_delays, p_keep, p_waits)
       AS t (id, token, outcome, code, message, delay, keep, wait)
     WHERE t.outcome <> 'completed'
+    ORDER BY t.id
   ),
   l AS MATERIALIZED (
     SELECT s.*, r.claimed_at AS started_at
     FROM s
-    JOIN run r ON r.id = s.id
-    WHERE (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, s.token)
-    ORDER BY r.id
-    FOR NO KEY UPDATE OF r SKIP LOCKED
+    CROSS JOIN LATERAL (
+      SELECT r.claimed_at
+      FROM run r
+      WHERE r.id = s.id AND (r.status, r.claimed_by, r.claim_token) IS NOT DISTINCT FROM ('running', p_worker, s.token)
+      FOR NO KEY UPDATE SKIP LOCKED
+    ) AS r
   ),
   u AS (
     UPDATE run r
@@ -218,7 +221,8 @@ BEGIN
     UPDATE lane_hold h
     SET worker = NULL
     FROM u
-    WHERE u.back AND u.keep AND u.wait::jsonb ->> 'kind' IS DISTINCT FROM 'children' AND h.run = u.id AND h.token = u.token AND h.worker = p_worker
+    WHERE u.back AND u.keep AND u.wait::jsonb ->> 'kind' IS DISTINCT FROM 'children'
+      AND h.run = ANY (ARRAY[u.id]) AND h.token = u.token AND h.worker = p_worker
   ),
   a AS (
     INSERT INTO attempt (run, number, replay, worker, pod, outcome, error_code, error, started_at, finished_at)
