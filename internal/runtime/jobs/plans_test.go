@@ -176,3 +176,35 @@ func TestPlansOfClaimsAndSettlesMadeForSmallTablesServeLargeOnes(t *testing.T) {
 	}
 	q.wantFewRowsRead(calls)
 }
+
+// However much is not due yet, or is due and left for the next time, looking for what is due reads nothing of it.
+func TestWhatIsNotDueIsNotRead(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.withoutAutovacuum()
+	for _, sql := range []string{
+		`INSERT INTO scheduled SELECT g, 'p', 'work', clock_timestamp() + interval '1 hour', 0, NULL FROM generate_series(1, 5000) AS g`,
+		`INSERT INTO waiting SELECT g, 'p', 'work', clock_timestamp(), NULL, clock_timestamp() + interval '1 hour' FROM generate_series(1, 5000) AS g`,
+		`INSERT INTO scheduled SELECT g, 'late', 'work', clock_timestamp(), 0, NULL FROM generate_series(10001, 17000) AS g`,
+		`INSERT INTO waiting SELECT g, 'late', 'work', clock_timestamp(), NULL, clock_timestamp() FROM generate_series(20001, 27000) AS g`,
+		`INSERT INTO deadline SELECT g, clock_timestamp() + interval '1 hour' FROM generate_series(1, 5000) AS g`,
+		`INSERT INTO dedupe SELECT '', 'work', g::text, g, clock_timestamp() + interval '1 hour' FROM generate_series(1, 5000) AS g`,
+	} {
+		q.exec(sql)
+	}
+	q.exec(`VACUUM ANALYZE`)
+	// Of what is late 5000 rows are looked up and then removed.
+	for sql, most := range map[string]int64{`promote('p')`: 10, `promote('late')`: 10_010, `sweep_requests()`: 10, `retire(1000)`: 10} {
+		tx := q.begin()
+		before := rowsRead(t, tx)
+		if _, err := tx.Exec(t.Context(), `SELECT `+sql); err != nil {
+			t.Fatal(err)
+		}
+		for table, n := range rowsRead(t, tx) {
+			if n -= before[table]; n > most {
+				t.Errorf("%s reads %d rows of %s, want at most %d", sql, n, table, most)
+			}
+		}
+		commit(t, tx)
+	}
+}

@@ -11,7 +11,7 @@
 -- be kept when it has grown; for what only looks up keys, enable_seqscan = off is enough. Without jit = off the penalty of a
 -- plan type that is off would have every call compiled. A join may still begin with the table that is small now: OFFSET 0 in
 -- what is looked up row by row, or a lock there, or = ANY (ARRAY[...]) for the key in an UPDATE or DELETE, leaves one order
--- only.
+-- only. An instant that bounds an index stands in a variable: of a volatile call the planner makes a filter.
 
 -- Small parts that other functions use.
 

@@ -187,6 +187,8 @@ SET jit = off
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
+DECLARE
+  v_now constant timestamptz := clock_timestamp();
 BEGIN
   WITH p AS MATERIALIZED (
     SELECT p.name, nullif((p.tuning #>> '{retention,completedMillis}')::bigint, 0) AS completed,
@@ -204,6 +206,6 @@ BEGIN
   DELETE FROM dedupe x
   USING (
     SELECT d.tenant, d.job_type, d.key FROM dedupe d
-    WHERE d.expires_at < clock_timestamp() ORDER BY d.expires_at LIMIT p_limit FOR UPDATE SKIP LOCKED) AS d
+    WHERE d.expires_at < v_now ORDER BY d.expires_at LIMIT p_limit FOR UPDATE SKIP LOCKED) AS d
   WHERE x.tenant = d.tenant AND x.job_type = d.job_type AND x.key = d.key;
 END $$;

@@ -116,6 +116,7 @@ SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
+  v_now constant timestamptz := clock_timestamp();
   v_runs bigint[];
   v_messages text[];
   v_ended integer := 0;
@@ -138,7 +139,7 @@ BEGIN
     FOR UPDATE OF c SKIP LOCKED);
 
   SELECT array_agg(x.run) INTO v_runs
-  FROM (SELECT d.run FROM deadline d WHERE d.at <= clock_timestamp() ORDER BY d.at LIMIT 1000 FOR UPDATE SKIP LOCKED) AS x;
+  FROM (SELECT d.run FROM deadline d WHERE d.at <= v_now ORDER BY d.at LIMIT 1000 FOR UPDATE SKIP LOCKED) AS x;
   IF v_runs IS NOT NULL THEN
     v_ended := v_ended + cardinality(end_pending(v_runs, 'timed_out', 'deadline', 'deadline passed before the run ended'));
     -- A running one is its worker's to stop; look again later, when its handler has had the time.

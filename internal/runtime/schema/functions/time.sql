@@ -12,13 +12,14 @@ SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
+  v_now constant timestamptz := clock_timestamp();
   v_waited integer;
   v_next bigint;
 BEGIN
   WITH s AS MATERIALIZED (
     SELECT s.id
     FROM scheduled s
-    WHERE s.pool = p_pool AND s.run_at <= clock_timestamp()
+    WHERE s.pool = p_pool AND s.run_at <= v_now
     ORDER BY s.run_at, s.id
     LIMIT 5000
     FOR UPDATE SKIP LOCKED
@@ -42,9 +43,9 @@ BEGIN
     PERFORM wake(ARRAY[p_pool]);
   END IF;
   -- One that a caller has locked stays due: it must not make the timer spin.
-  SELECT (extract(epoch FROM s.run_at - clock_timestamp()) * 1000)::bigint INTO next_ms
+  SELECT greatest((extract(epoch FROM s.run_at - clock_timestamp()) * 1000)::bigint, 0) INTO next_ms
   FROM scheduled s
-  WHERE s.pool = p_pool AND s.run_at > clock_timestamp()
+  WHERE s.pool = p_pool AND s.run_at > v_now
   ORDER BY s.run_at
   LIMIT 1;
   IF moved = 5000 THEN

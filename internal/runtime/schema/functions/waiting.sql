@@ -235,11 +235,13 @@ SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
+DECLARE
+  v_now constant timestamptz := clock_timestamp();
 BEGIN
   WITH s AS MATERIALIZED (
     SELECT w.id
     FROM waiting w
-    WHERE w.pool = p_pool AND w.wake_at <= clock_timestamp()
+    WHERE w.pool = p_pool AND w.wake_at <= v_now
     ORDER BY w.wake_at
     LIMIT 5000
     FOR UPDATE SKIP LOCKED
@@ -256,9 +258,9 @@ BEGIN
     RETURNING id
   )
   SELECT count(*) INTO moved FROM i;
-  SELECT (extract(epoch FROM w.wake_at - clock_timestamp()) * 1000)::bigint INTO next_ms
+  SELECT greatest((extract(epoch FROM w.wake_at - clock_timestamp()) * 1000)::bigint, 0) INTO next_ms
   FROM waiting w
-  WHERE w.pool = p_pool AND w.wake_at > clock_timestamp()
+  WHERE w.pool = p_pool AND w.wake_at > v_now
   ORDER BY w.wake_at
   LIMIT 1;
   IF moved = 5000 THEN
