@@ -8,13 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/syncline-dev/syncline/internal/runtime/jobs"
-	"github.com/syncline-dev/syncline/internal/runtime/spec"
 )
-
-// lengthen gives workers the time of an ordinary lease.
-func (w *world) lengthen() {
-	w.tune(func(p *spec.Pool) { p.LeaseMillis, p.HeartbeatMillis = 60_000, 1000 })
-}
 
 // A caller's transaction stays open on a pending run: claims pass over that run and nobody waits, neither for other runs
 // nor for the recovery of a dead worker's. When it ends, the run is what the caller made of it.
@@ -27,9 +21,11 @@ func TestCallersTransactionStaysOpen(t *testing.T) {
 			wanted := w.start(1, task{})
 			tx := w.cancelling(wanted[0])
 			others := w.start(5, task{Gate: true, Complete: true})
+			w.lease(brief)
 			a := w.worker("a")
 			w.marked(5, "start", "a")
 			a.signal(syscall.SIGKILL)
+			w.lease(lasting)
 			w.worker("b")
 			w.marked(5, "start", "b")
 			w.open()

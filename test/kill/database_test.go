@@ -24,6 +24,8 @@ func TestDatabaseAwayForLongerThanTheLease(t *testing.T) {
 				}
 			})
 			w := newWorldOn(t, server)
+			const length = 2 * brief // both have to be back before either may sweep, on a slow machine too
+			w.lease(length)
 			ids := w.start(30, task{Gate: true, Complete: true})
 			a, b := w.worker("a"), w.worker("b")
 			w.marked(10, "start", "a")
@@ -35,7 +37,7 @@ func TestDatabaseAwayForLongerThanTheLease(t *testing.T) {
 			w.eventually("both workers stop by themselves", func() bool {
 				return a.counted("self_fences_total") && b.counted("self_fences_total")
 			})
-			w.eventually("the lease has run out", func() bool { return time.Since(gone) > lease })
+			w.eventually("the lease has run out", func() bool { return time.Since(gone) > length })
 			if err := server.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +64,7 @@ func TestDatabaseRestartedQuickly(t *testing.T) {
 		}
 	})
 	w := newWorldOn(t, server)
-	w.lengthen()
+	w.lease(time.Minute)
 	ids := w.start(5, task{Gate: true, Complete: true})
 	w.worker("a")
 	w.marked(5, "start", "a")

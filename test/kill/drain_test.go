@@ -43,6 +43,7 @@ func TestDrainWithAHandlerThatIgnoresItW7(t *testing.T) {
 	polite := w.start(1, task{Gate: true})
 	deaf := w.start(1, task{Gate: true, Ignore: true})
 	deaf = append(deaf, w.start(1, task{Gate: true, Ignore: true, Complete: true, Linger: true})...) // keeps a connection
+	w.lease(brief)
 	a := w.draining("a", 300*time.Millisecond)
 	w.marked(3, "start", "a")
 	w.marked(1, "completing", "a")
@@ -57,6 +58,7 @@ func TestDrainWithAHandlerThatIgnoresItW7(t *testing.T) {
 		t.Error("the lease was removed though a handler had not stopped")
 	}
 	w.open()
+	w.lease(lasting)
 	w.worker("b")
 	w.want(polite, fate{attempts: 1, losses: 0, tokens: 2, effects: 1})
 	w.want(deaf, fate{attempts: 1, losses: 1, tokens: 2, effects: 1})
@@ -70,12 +72,14 @@ func TestLongDrainKeepsTheLeaseW5(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ids := w.start(2, task{Gate: true})
+	const length = 2 * brief
+	w.lease(length)
 	a := w.draining("a", 30*time.Second)
 	w.marked(2, "start", "a")
 	w.worker("b")
 	a.signal(syscall.SIGTERM)
 	w.eventually("the drain shows", func() bool { return w.count("SELECT count(*) FROM worker WHERE draining") == 1 })
-	at := w.text("SELECT (clock_timestamp() + interval '3 seconds')::text") // longer than the lease of 2.4 s
+	at := w.text("SELECT (clock_timestamp() + $1)::text", length+time.Second)
 	w.eventually("the drain outlasts the lease", func() bool { return w.count("SELECT (clock_timestamp() > $1::text::timestamptz)::int", at) == 1 })
 	w.open()
 	w.want(ids, fate{attempts: 1, losses: 0, tokens: 1, effects: 1})

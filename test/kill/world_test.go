@@ -23,8 +23,9 @@ const (
 	jobType    = "work"
 	// patience bounds every wait for something that will happen.
 	patience = 40 * time.Second
-	// lease is the lease length of every worker here: they stop by themselves a second before it ends.
-	lease = 2400 * time.Millisecond
+	// brief is the length of leases that have to run out: their workers stop by themselves a second before they end. lasting is
+	// the length of all others: no worker loses one to a slow machine, and a silent connection is given up after a third of it.
+	brief, lasting = 3 * time.Second, 10 * time.Second
 )
 
 // world is one test's database, with a proxy before it.
@@ -67,7 +68,7 @@ func newWorldOn(t *testing.T, server *pgtest.Instance) *world {
 	}
 	t.Cleanup(w.queue.Close)
 	w.exec(tables)
-	w.tune(func(*spec.Pool) {})
+	w.lease(lasting)
 	w.proxy, err = proxy.Listen(fmt.Sprintf("127.0.0.1:%d", server.Port()))
 	if err != nil {
 		t.Fatal(err)
@@ -80,12 +81,11 @@ func newWorldOn(t *testing.T, server *pgtest.Instance) *world {
 	return w
 }
 
-// tune writes the pool's row: quick leases, changed by change.
-func (w *world) tune(change func(*spec.Pool)) {
+// lease writes the pool's row: leases of a length for the workers that start now, and for those that run and hear of it.
+func (w *world) lease(length time.Duration) {
 	w.t.Helper()
 	p := spec.DefaultPool()
-	p.LeaseMillis, p.HeartbeatMillis, p.SweepMillis, p.PollMillis = lease.Milliseconds(), 300, 200, 200
-	change(&p)
+	p.LeaseMillis, p.HeartbeatMillis, p.SweepMillis, p.PollMillis = length.Milliseconds(), 1000, 200, 200
 	doc, err := json.Marshal(p)
 	if err != nil {
 		w.t.Fatal(err)
