@@ -46,17 +46,16 @@ func TestClaimArrivesLate(t *testing.T) {
 	w.hit(late)
 	w.eventually("the worker gives the claim up and reconciles", func() bool { return a.counted("reconciles_total") })
 	w.abandoned(late) // its cancel request, which a busy machine delays, would end the late claim
-	w.exec("UPDATE pool SET tuning = jsonb_set(tuning, '{hold}', 'true'), tuning_generation = tuning_generation + 1")
-	w.eventually("the hold is in force", func() bool {
-		return w.count("SELECT count(*) FROM worker WHERE tuning_generation = (SELECT tuning_generation FROM pool)") == 1
-	})
+	busy := w.start(10, task{Gate: true})
+	w.marked(10, "start", "a") // no slot is free, so no other claim is on its way and none comes
 	ids := w.start(5, task{})
 	late.Release()
 	w.eventually("the late claim has taken the runs and they have been given back", func() bool {
 		return w.count("SELECT count(*) FROM attempt WHERE outcome = 'given_back'") == 5
 	})
-	w.exec("UPDATE pool SET tuning = jsonb_set(tuning, '{hold}', 'false'), tuning_generation = tuning_generation + 1")
+	w.open()
 	w.want(ids, fate{attempts: 1, losses: 0, tokens: 2, effects: 1})
+	w.want(busy, fate{attempts: 1, losses: 0, tokens: 1, effects: 1})
 }
 
 // A settle that was written and whose reply never came is asked again, and nothing moves: no second attempt, no second
