@@ -82,19 +82,38 @@ func TestCancelScopeSeesWhatHasCommittedW75(t *testing.T) {
 func TestCancelScopeWaitsForNobody(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
-	run := q.start(jobs.StartParams{Scope: "s"})
+	inc := q.register()
+	in := jobs.StartParams{Scope: "s"}
+	parked := q.start(in)
+	c := q.claimOne(inc)
+	_, err := q.waits(c, "go")
+	q.park(inc, c, err)
+	laned := jobs.StartParams{Lane: "a"}
+	q.start(laned)
+	laned.Scope = in.Scope
+	places := map[string]int64{"waiting": parked, "blocked": q.start(laned)}
+	q.claim(inc, 2)
+	places["ready"] = q.start(in)
+	in.Delay = time.Hour
+	places["scheduled"] = q.start(in)
 	tx := q.begin()
-	if _, err := tx.Exec(t.Context(), `SELECT FROM ready WHERE id = $1 FOR UPDATE`, run); err != nil {
-		t.Fatal(err)
+	for table, run := range places {
+		q.wantPlace(run, "pending", table)
+		if _, err := tx.Exec(t.Context(), `SELECT FROM `+table+` WHERE id = $1 FOR UPDATE`, run); err != nil {
+			t.Fatal(err)
+		}
 	}
 	q.impatient()
 	r, err := jobs.CancelScope(t.Context(), q.db, jobs.ScopeParams{Scope: "s"}, "ann", "gone")
-	if err != nil || r != (jobs.ScopeResult{Requested: 1}) {
-		t.Fatalf("cancel answered %+v, %v, want one request", r, err)
+	if err != nil || r != (jobs.ScopeResult{Requested: len(places)}) {
+		t.Fatalf("cancel answered %+v, %v, want a request for each run that somebody has", r, err)
 	}
+	q.sweep()
 	commit(t, tx)
 	q.sweep()
-	q.wantPlace(run, "cancelled", "none")
+	for _, run := range places {
+		q.wantPlace(run, "cancelled", "none")
+	}
 }
 
 func TestRescheduleScopeMovesPendingRunsAndWakes(t *testing.T) {

@@ -81,6 +81,21 @@ func TestRejectLooksInEveryPlaceOfALaneW29(t *testing.T) {
 	}
 }
 
+// Two keys may have one hash: they are no collision.
+func TestRejectLooksAtTheKeyItself(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	other := q.start(jobs.StartParams{Lane: "b"})
+	run := q.start(inLane(jobs.CollisionReject))
+	for _, table := range []string{"run", "ready"} {
+		q.exec(`UPDATE `+table+` SET lane = (SELECT lane FROM run WHERE id = $1) WHERE id = $2`, run, other)
+	}
+	q.cancelIn(q.db, run, jobs.CancelDone)
+	if _, err := jobs.Start(t.Context(), q.db, inLane(jobs.CollisionReject)); err != nil {
+		t.Fatalf("a start in a free lane: %v", err)
+	}
+}
+
 func TestRejectCountsToTheLanesLimit(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

@@ -93,6 +93,8 @@ func TestStartRefusesWhatItDoesNotTakeW40W41(t *testing.T) {
 		"long text":          {"work", `{"pool":"p","scope":"` + strings.Repeat("x", 513) + `"}`, `option "scope" has 513 bytes, want at most 512`},
 		"many tags":          {"work", `{"pool":"p","tags":{` + tags(33) + `}}`, `option "tags" is too large: want at most 32 tags`},
 		"long tag":           {"work", `{"pool":"p","tags":{"a":"` + strings.Repeat("x", 513) + `"}}`, `option "tags" is too large`},
+		"long name of a tag": {"work", `{"pool":"p","tags":{"` + strings.Repeat("x", 129) + `":"a"}}`, `option "tags" is too large`},
+		"text is a number":   {"work", `{"pool":"p","scope":5}`, `option "scope" is 5, want a text that is not empty`},
 		"unknown pool":       {"work", `{"pool":"nowhere"}`, nowhere},
 		"no pool":            {"work", `{}`, `no pool for job type "work": no worker has registered the type yet; name one with the option "pool"`},
 	} {
@@ -111,6 +113,29 @@ func TestStartRefusesWhatItDoesNotTakeW40W41(t *testing.T) {
 	mustIs(t, err, jobs.ErrUnknownPool, "start in an unknown pool")
 	_, err = jobs.Start(t.Context(), q.db, jobs.StartParams{Type: jobType, Pool: pool, Priority: 1000})
 	mustIs(t, err, jobs.ErrInvalidStart, "start with a bad priority")
+}
+
+func TestCallsRefuseWhatTheyDoNotTake(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	for sql, want := range map[string]string{
+		`cancel(1, 'by', 'why', '{"deep": true}')`:                `unknown option "deep"; known are: tenant, cascade`,
+		`cancel(1, 'by', 'why', '[1]')`:                           `options are of type array, want a JSON object`,
+		`cancel(1, 'by', 'why', '{"cascade": "yes"}')`:            `option "cascade" is "yes", want true or false`,
+		`cancel_scope('s', 'by', 'why', '{"deep": true}')`:        `unknown option "deep"; known are: tenant, cascade, after, max_runs`,
+		`reschedule_scope('s', 1, '{"cascade": true}')`:           `unknown option "cascade"; known are: tenant, after, max_runs`,
+		`reschedule_scope('s', -1)`:                               `option "delay_ms" is -1, want a whole number from 0`,
+		`replay(1, 'scratch', '{"deep": true}')`:                  `unknown option "deep"; known are: tenant`,
+		`replay(1, 'half')`:                                       `mode is "half", want scratch or last_step`,
+		`signal(1, '')`:                                           `name of the signal has 0 bytes, want 1 to 200`,
+		`signal(1, '` + strings.Repeat("x", 201) + `')`:           `name of the signal has 201 bytes, want 1 to 200`,
+		`spawn(1, 1, '', 'work')`:                                 `key of a child has 0 bytes, want 1 to 512`,
+		`spawn(1, 1, '` + strings.Repeat("x", 513) + `', 'work')`: `key of a child has 513 bytes, want 1 to 512`,
+	} {
+		if _, err := q.db.Exec(t.Context(), `SELECT `+sql); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60s is answered %v, want %q", sql, err, want)
+		}
+	}
 }
 
 // tags are n different ones, as JSON without the braces.

@@ -191,6 +191,124 @@ func TestS7AStraySideRowCannotStealALiveClaim(t *testing.T) {
 	q.check()
 }
 
+func TestS7AStraySideRowLetsNobodyEndALiveClaim(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	run := q.start(jobs.StartParams{Scope: "s", Deadline: time.Hour})
+	c := q.claimOne(inc)
+	q.exec(`INSERT INTO ready (id, pool, job_type, vstart) SELECT id, pool, job_type, run_at FROM run`)
+	q.cancelIn(q.db, run, jobs.CancelAsked)
+	r, err := jobs.CancelScope(t.Context(), q.db, jobs.ScopeParams{Scope: "s"}, "ann", "gone")
+	if err != nil || r != (jobs.ScopeResult{Requested: 1}) {
+		t.Fatalf("a cancel of the scope answered %+v, %v, want a request", r, err)
+	}
+	q.exec(`UPDATE deadline SET at = clock_timestamp() - interval '1 s'`)
+	q.sweep()
+	q.exec(`DELETE FROM ready`)
+	q.wantPlace(run, "running", "receipt")
+	if r := q.settle(inc, completed(c))[0]; r != jobs.Done {
+		t.Fatalf("settle answered %s, want done", r)
+	}
+	q.check()
+}
+
+// A run that is in one place too many stands where it was moved to, and nowhere else.
+func TestS7AStraySideRowStopsNoMove(t *testing.T) {
+	t.Parallel()
+	const (
+		strayReady     = `INSERT INTO ready SELECT id, pool, job_type, run_at FROM run WHERE id = $1`
+		strayScheduled = `INSERT INTO scheduled SELECT id, pool, job_type, run_at, 0 FROM run WHERE id = $1`
+		strayLaned     = `INSERT INTO ready SELECT id, pool, job_type, run_at, lane FROM run WHERE id = $1`
+		parked         = `INSERT INTO waiting SELECT id, pool, job_type, run_at, NULL, run_at FROM run WHERE id = $1`
+	)
+	promote := func(q *queue) {
+		if _, _, err := q.store.Promote(q.t.Context(), pool); err != nil {
+			q.t.Fatal(err)
+		}
+	}
+	for what, c := range map[string]struct {
+		params jobs.StartParams
+		stray  string
+		move   func(q *queue, inc *jobs.Incarnation, run int64, stray func())
+		place  string
+	}{
+		"a retry": {jobs.StartParams{}, strayReady, func(q *queue, inc *jobs.Incarnation, _ int64, stray func()) {
+			c := q.claimOne(inc)
+			stray()
+			q.settle(inc, retried(c, false))
+		}, "ready"},
+		"a retry later": {jobs.StartParams{}, strayScheduled, func(q *queue, inc *jobs.Incarnation, _ int64, stray func()) {
+			s := retried(q.claimOne(inc), false)
+			s.Delay = time.Hour
+			stray()
+			q.settle(inc, s)
+		}, "scheduled"},
+		"a lost lease": {jobs.StartParams{}, strayReady, func(q *queue, inc *jobs.Incarnation, _ int64, stray func()) {
+			q.claimOne(inc)
+			stray()
+			q.expire(inc)
+			q.sweep()
+		}, "ready"},
+		"another lost lease": {jobs.StartParams{}, strayScheduled, func(q *queue, inc *jobs.Incarnation, run int64, stray func()) {
+			q.claimOne(inc)
+			q.exec(`UPDATE run SET lease_losses = 1, run_at = run_at + interval '1 hour' WHERE id = $1`, run)
+			stray()
+			q.expire(inc)
+			q.sweep()
+		}, "scheduled"},
+		"a promotion": {jobs.StartParams{Delay: time.Hour}, strayReady, func(q *queue, _ *jobs.Incarnation, _ int64, stray func()) {
+			q.exec(`UPDATE scheduled SET run_at = clock_timestamp()`)
+			stray()
+			promote(q)
+		}, "ready"},
+		"the end of a wait": {jobs.StartParams{}, parked, func(q *queue, _ *jobs.Incarnation, _ int64, stray func()) {
+			stray()
+			promote(q)
+		}, "ready"},
+		"a wake": {jobs.StartParams{}, parked, func(q *queue, _ *jobs.Incarnation, run int64, stray func()) {
+			stray()
+			q.exec(`SELECT look_again(ARRAY[$1::bigint])`, run)
+		}, "ready"},
+		"a lane that is freed": {jobs.StartParams{Lane: "a"}, strayReady, func(q *queue, inc *jobs.Incarnation, run int64, stray func()) {
+			q.exec(`UPDATE ready SET vstart = vstart + interval '1 hour' WHERE id = $1`, run)
+			q.start(jobs.StartParams{Lane: "a"})
+			c := q.claimOne(inc)
+			stray()
+			q.settle(inc, completed(c))
+		}, "ready"},
+		"a lane that is full": {jobs.StartParams{Lane: "a"}, strayLaned, func(q *queue, inc *jobs.Incarnation, run int64, stray func()) {
+			q.exec(`UPDATE ready SET vstart = vstart + interval '1 hour' WHERE id = $1`, run)
+			q.start(jobs.StartParams{Lane: "a"})
+			q.claimOne(inc)
+			stray()
+			q.claim(inc, 1)
+		}, "blocked"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			inc := q.register()
+			run := q.start(c.params)
+			c.move(q, inc, run, func() { q.exec(c.stray, run) })
+			q.wantPlace(run, "pending", c.place)
+			q.check()
+		})
+	}
+}
+
+func TestS7ACancelOfARunInNoPlaceLeavesARequest(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	run := q.start(jobs.StartParams{})
+	q.exec(`DELETE FROM ready`)
+	q.cancelIn(q.db, run, jobs.CancelAsked)
+	q.sweep()
+	q.wantPlace(run, "pending", "ready")
+	q.sweep()
+	q.wantPlace(run, "cancelled", "none")
+}
+
 func TestS7TheAuditFindsAPendingRunInNoPlace(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -271,6 +389,75 @@ func TestS7ARequestForAnEarlierLifeCancelsNothing(t *testing.T) {
 	q.wantPlace(run, "pending", "ready")
 	if n := one[int](q, `SELECT count(*) FROM cancel_request`); n != 0 {
 		t.Fatal("a request for an earlier life is kept")
+	}
+}
+
+// Whatever somebody has locked of what a sweep would do is left to a later one.
+func TestS10ASweepPassesOverWhatSomebodyHas(t *testing.T) {
+	t.Parallel()
+	homeless := func(q *queue) {
+		q.start(jobs.StartParams{})
+		q.exec(`DELETE FROM ready`)
+	}
+	for what, c := range map[string]struct {
+		prepare    func(*queue)
+		lock, left string
+	}{
+		"a deadline": {func(q *queue) {
+			q.start(jobs.StartParams{Deadline: time.Hour, Delay: 2 * time.Hour})
+			q.exec(`UPDATE deadline SET at = clock_timestamp() - interval '1 s'`)
+		}, `deadline FOR UPDATE`, `run WHERE status = 'pending'`},
+		"a request": {func(q *queue) {
+			q.exec(`INSERT INTO cancel_request (run, replay, requested_by, reason) VALUES (0, 0, '', '')`)
+		}, `cancel_request FOR UPDATE`, `cancel_request`},
+		"a pool": {func(q *queue) {
+			q.exec(`INSERT INTO pool_delta (pool, leases_recovered) VALUES ($1, 1)`, pool)
+		}, `pool FOR UPDATE`, `pool_delta`},
+		"a lane with room": {func(q *queue) {
+			q.starts(2, jobs.StartParams{Lane: "a"})
+			inc := q.register()
+			q.settle(inc, completed(q.claimOne(inc)))
+			q.exec(`INSERT INTO blocked SELECT id, lane, pool, job_type, vstart FROM ready; DELETE FROM ready; DELETE FROM lane_hold`)
+		}, `lane FOR UPDATE`, `blocked`},
+		"a lane that nobody uses": {func(q *queue) {
+			q.exec(`INSERT INTO lane (id, namespace, key, max_claims) VALUES (1, '', '', 1)`)
+		}, `lane FOR UPDATE`, `lane`},
+		"the place of the walk": {homeless, `audit_position FOR UPDATE`, `run WHERE NOT EXISTS (SELECT FROM ready)`},
+		"a run in no place":     {homeless, `run FOR NO KEY UPDATE`, `run WHERE NOT EXISTS (SELECT FROM ready)`},
+		"a wait": {func(q *queue) {
+			homeless(q)
+			q.exec(`INSERT INTO waiting SELECT id, pool, job_type, run_at, NULL, run_at FROM run`)
+		}, `waiting FOR UPDATE`, `waiting`},
+		"a receipt": {func(q *queue) {
+			inc := q.register()
+			q.start(jobs.StartParams{})
+			q.claimOne(inc)
+			q.expire(inc)
+		}, `receipt FOR UPDATE`, `receipt`},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			c.prepare(q)
+			q.impatient()
+			tx := q.begin()
+			if _, err := tx.Exec(t.Context(), `SELECT FROM `+c.lock); err != nil {
+				t.Fatal(err)
+			}
+			wantLeft := func(want int) {
+				t.Helper()
+				if n := one[int](q, `SELECT count(*) FROM `+c.left); n != want {
+					t.Fatalf("%d are left, want %d", n, want)
+				}
+			}
+			q.sweep()
+			wantLeft(1)
+			commit(t, tx)
+			q.sweep()
+			q.sweep() // the walk begins anew
+			wantLeft(0)
+			q.check()
+		})
 	}
 }
 
