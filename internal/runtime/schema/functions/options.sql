@@ -151,6 +151,7 @@ END $$;
 CREATE OR REPLACE FUNCTION start_parse(p_job_type text, p_options jsonb, p_child boolean) RETURNS run
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   c_child constant text[] := '{pool,priority,delay_ms,lane,lane_namespace,lane_limit,collision,scope,max_attempts,deadline_ms,tags,close_policy}';

@@ -5,6 +5,7 @@
 CREATE OR REPLACE FUNCTION start_insert(p run) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   v_fair boolean;
@@ -163,6 +164,7 @@ END $$;
 CREATE OR REPLACE FUNCTION start(job_type text, input jsonb DEFAULT '{}', options jsonb DEFAULT '{}', OUT run bigint, OUT created boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   v run := start_parse(start.job_type, start.options, false);
