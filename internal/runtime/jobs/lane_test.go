@@ -272,6 +272,36 @@ func TestS8CancellingARetryFreesItsKeptHold(t *testing.T) {
 	q.wantClaims(inc, 5, second)
 }
 
+func TestS8CancellingAScopeFreesKeptHoldsOnly(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	cancel := func(scope string) {
+		t.Helper()
+		r, err := jobs.CancelScope(t.Context(), q.db, jobs.ScopeParams{Scope: scope}, "ann", "gone")
+		if err != nil || r != (jobs.ScopeResult{Changed: 1}) {
+			t.Fatalf("cancel answered %+v, %v, want one cancelled", r, err)
+		}
+	}
+	kept := q.start(jobs.StartParams{Lane: "a", Scope: "kept"})
+	q.settle(inc, retried(q.wantClaims(inc, 1, kept)[0], true))
+	cancel("kept")
+	next := q.start(jobs.StartParams{Lane: "a"})
+	q.wantClaims(inc, 1, next)
+
+	executing := q.start(jobs.StartParams{Lane: "b", Scope: "executing"})
+	c := q.wantClaims(inc, 1, executing)[0]
+	tx := q.begin()
+	q.complete(tx, c)
+	commit(t, tx)
+	// Replayed while the handler of its first life has not stopped.
+	q.exec(`UPDATE run SET status = 'pending', replays = replays + 1, claimed_by = NULL, finished_at = NULL WHERE id = $1`, executing)
+	q.exec(`INSERT INTO ready (id, pool, job_type, vstart, lane) SELECT id, pool, job_type, run_at, lane FROM run WHERE id = $1`, executing)
+	cancel("executing")
+	q.start(jobs.StartParams{Lane: "b"})
+	q.wantClaims(inc, 1)
+}
+
 func TestS8EverySweepWakesLanesWithRoom(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)

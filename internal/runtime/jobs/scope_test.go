@@ -103,6 +103,10 @@ func TestCancelScopeWaitsForNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	places["run"] = q.start(in)
+	if _, err := tx.Exec(t.Context(), `SELECT FROM run WHERE id = $1 FOR UPDATE`, places["run"]); err != nil {
+		t.Fatal(err)
+	}
 	q.impatient()
 	r, err := jobs.CancelScope(t.Context(), q.db, jobs.ScopeParams{Scope: "s"}, "ann", "gone")
 	if err != nil || r != (jobs.ScopeResult{Requested: len(places)}) {

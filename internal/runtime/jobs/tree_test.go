@@ -348,3 +348,40 @@ SELECT string_agg(DISTINCT length(requested_by) || ' ' || length(reason), ', ') 
 		t.Errorf("the requests have words of these lengths: %s, want 10000 10000 of 2", got)
 	}
 }
+
+// A child that has completed keeps its own children, whatever becomes of its parent.
+func TestACompletedChildShieldsItsTree(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	root := q.start(jobs.StartParams{})
+	c := q.claimOne(inc)
+	q.spawn(c, "child", jobs.StartParams{})
+	child := q.claimOne(inc)
+	grandchild := q.spawn(child, "grandchild", jobs.StartParams{Delay: time.Hour})
+	q.settle(inc, completed(child))
+	q.cancelIn(q.db, root, jobs.CancelAsked)
+	q.wantPlace(grandchild, "pending", "scheduled")
+}
+
+// A request stands once for a life, and again only when it reaches further.
+func TestARequestToCancelIsLeftOnce(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	run := q.start(jobs.StartParams{})
+	q.claimOne(q.register())
+	ask := func(options string, want int) {
+		t.Helper()
+		q.exec(`SELECT cancel($1, NULL, NULL, $2)`, run, options)
+		if n := one[int](q, `SELECT count(*) FROM cancel_request`); n != want {
+			t.Errorf("%d requests stand after %s, want %d", n, options, want)
+		}
+	}
+	ask(`{"cascade": false}`, 1)
+	ask(`{"cascade": false}`, 1)
+	ask(`{}`, 2)
+	ask(`{}`, 2)
+	ask(`{"cascade": false}`, 2)
+	q.exec(`UPDATE run SET replays = replays + 1`)
+	ask(`{}`, 3)
+}
