@@ -372,7 +372,7 @@ func TestARequestToCancelIsLeftOnce(t *testing.T) {
 	q.claimOne(q.register())
 	ask := func(options string, want int) {
 		t.Helper()
-		q.exec(`SELECT cancel($1, NULL, NULL, $2)`, run, options)
+		q.exec(`SELECT cancel($1, requested_by => NULL, reason => NULL, options => $2)`, run, options)
 		if n := one[int](q, `SELECT count(*) FROM cancel_request`); n != want {
 			t.Errorf("%d requests stand after %s, want %d", n, options, want)
 		}
