@@ -225,7 +225,7 @@ func TestAHandlerThatIgnoresItsDeadlineKeepsItsSlotOnlyW11(t *testing.T) {
 	})
 	r.handle("quick", jobs.TypeConfig{}, succeed)
 	r.work()
-	run := r.start(jobs.StartParams{Type: "deaf", Deadline: 50 * time.Millisecond})
+	run := r.start(jobs.StartParams{Type: "deaf", Deadline: time.Hour}) // past, it would not be called
 	<-started
 	r.exec(`UPDATE run SET deadline_at = clock_timestamp() - interval '1 min' WHERE id = $1`, run)
 	r.exec(`UPDATE deadline SET at = clock_timestamp()`)
