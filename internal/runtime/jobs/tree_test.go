@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -384,4 +385,69 @@ func TestARequestToCancelIsLeftOnce(t *testing.T) {
 	ask(`{"cascade": false}`, 2)
 	q.exec(`UPDATE run SET replays = replays + 1`)
 	ask(`{}`, 3)
+}
+
+// What was asked of an earlier life of a run decides nothing about the children of this one.
+func TestARequestIsOfOneLife(t *testing.T) {
+	t.Parallel()
+	const withChildren, alone = `SELECT cancel($1, 'ann', '', '{}')`, `SELECT cancel($1, 'ann', '', '{"cascade": false}')`
+	for name, c := range map[string]struct{ before, now, status, place string }{
+		"all then, alone now":       {withChildren, alone, "pending", "scheduled"},
+		"alone then, by itself now": {alone, "", "cancelled", "none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			inc := q.register()
+			root := q.start(jobs.StartParams{})
+			for life, ask := range []string{c.before, c.now} {
+				if life > 0 {
+					q.replay(root, jobs.ReplayScratch, life)
+				}
+				claim := q.claimOne(inc)
+				child := q.spawn(claim, "child", jobs.StartParams{Delay: time.Hour})
+				if ask != "" {
+					q.exec(ask, root)
+				}
+				q.settle(inc, jobs.Settlement{Claim: claim, Outcome: jobs.Cancelled, Code: "x", Message: "because"})
+				if life > 0 {
+					q.wantPlace(child, c.status, c.place)
+				}
+			}
+		})
+	}
+}
+
+// A request is for who can still be stopped, and told to those who execute.
+func TestARequestIsLeftForLiveRunsAndAnnouncedForRunningOnes(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t, "closing<root terminate", "child<closing cancel", "ended*<root terminate", "late*<root terminate")
+	tr.cancel("ended", jobs.CancelDone)
+	tr.end("closing", jobs.Failed)
+	tr.want("closing waiting", "child asked", "ended cancelled", "late scheduled")
+	tr.exec(`DELETE FROM cancel_request`)
+	conn := tr.renewal()
+	if _, err := conn.Exec(t.Context(), `LISTEN syncline_pool`); err != nil {
+		t.Fatal(err)
+	}
+	const request = `SELECT request_cancels($1::bigint[], array_fill('ann'::text, ARRAY[cardinality($1)]), array_fill(''::text, ARRAY[cardinality($1)]), true)`
+	tr.exec(request, []int64{tr.runs["closing"], tr.runs["ended"], tr.runs["late"]})
+	if got := one[[]int64](tr.queue, `SELECT array_agg(run) FROM cancel_request`); !slices.Equal(got, []int64{tr.runs["late"]}) {
+		t.Errorf("requests are left for the runs %v, want %d only", got, tr.runs["late"])
+	}
+	tr.exec(`SELECT pg_notify('syncline_pool', 'mark')`)
+	if n, err := conn.WaitForNotification(t.Context()); err != nil || n.Payload != "mark" {
+		t.Errorf("a request for a run that nobody executes is announced by %+v, %v", n, err)
+	}
+}
+
+// A run that ends together with its parent may have to close, and then the parent has to as well.
+func TestAParentClosesWithAChildThatEndedWithIt(t *testing.T) {
+	t.Parallel()
+	tr := newTree(t, "a<root cancel", "b<a cancel")
+	tr.settle(tr.inc, jobs.Settlement{Claim: tr.claims["a"], Outcome: jobs.Snoozed, Delay: time.Hour})
+	tr.end("root", jobs.Failed)
+	tr.want("root waiting", "a waiting", "b asked")
+	tr.end("b", jobs.Cancelled)
+	tr.want("root failed", "a cancelled", "b cancelled")
 }
