@@ -511,3 +511,62 @@ func TestPromoteMovesDueRunsInOrderAndSaysWhenTheNextIsDueW52(t *testing.T) {
 	q.wantPlace(later, "pending", "scheduled")
 	q.check()
 }
+
+// What a lost lease makes of a run, beside pending: what was asked of this life of it, in the words of who asked first; and
+// its deadline, if that has passed.
+func TestS5ALostLeaseEndsWhatWasToEnd(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ sql, status, message string }{
+		"nothing asked":             {`SELECT FROM run WHERE id = $1`, "pending", ""},
+		"an earlier life cancelled": {`INSERT INTO cancel_request (run, replay, requested_by, reason) VALUES ($1, -1, 'ann', '')`, "pending", ""},
+		"asked twice": {
+			`INSERT INTO cancel_request (run, replay, requested_by, reason) VALUES ($1, 0, 'ann', 'old'), ($1, 0, 'bob', 'new')`,
+			"cancelled", `cancel requested by "ann": old`,
+		},
+		"deadline passed": {
+			`UPDATE run SET deadline_at = clock_timestamp() WHERE id = $1`, "timed_out", "worker 1 (pod pod) stopped renewing its lease",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			inc := q.register()
+			run := q.start(jobs.StartParams{})
+			q.claimOne(inc)
+			q.exec(c.sql, run)
+			q.exec(`DELETE FROM worker`)
+			q.exec(`SELECT sweep_receipts(ARRAY(SELECT id FROM receipt), '{}', 3)`)
+			got := one[string](q, `SELECT status || ' ' || coalesce(error, '') FROM run WHERE id = $1`, run)
+			if want := c.status + " " + c.message; got != want {
+				t.Errorf("the run is %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func TestS8ASweepLeavesRunsOfLanesThatSomebodyHas(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	inc := q.register()
+	run := q.start(jobs.StartParams{Lane: "a"})
+	q.claimOne(inc)
+	q.exec(`DELETE FROM worker`)
+	const sweep = `SELECT sweep_receipts(ARRAY(SELECT id FROM receipt), $1, 3)`
+	q.exec(sweep, []int64{})
+	q.wantPlace(run, "running", "receipt")
+	q.exec(sweep, []int64{one[int64](q, `SELECT id FROM lane`)})
+	q.wantPlace(run, "pending", "ready")
+}
+
+// A handler that ignores its deadline is looked for again when it has had the time, and not by every sweep.
+func TestADeadlineOfARunningRunIsPutOff(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.start(jobs.StartParams{Deadline: time.Hour})
+	q.claimOne(q.register())
+	q.exec(`UPDATE deadline SET at = clock_timestamp()`)
+	q.exec(`SELECT sweep_requests()`)
+	if !one[bool](q, `SELECT at > clock_timestamp() FROM deadline`) {
+		t.Error("the next sweep looks at the deadline again")
+	}
+}
