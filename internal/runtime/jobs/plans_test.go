@@ -208,3 +208,32 @@ func TestWhatIsNotDueIsNotRead(t *testing.T) {
 		commit(t, tx)
 	}
 }
+
+// What becomes due while promote looks is not moved yet: it is named as the next to look for, and not left to the poll.
+func TestWhatBecomesDueMeanwhileIsLookedForNext(t *testing.T) {
+	t.Parallel()
+	for place, row := range map[string]string{
+		"scheduled": `INSERT INTO scheduled (id, pool, job_type, run_at, priority) VALUES (1, 'p', 'work', at, 0)`,
+		"waiting":   `INSERT INTO waiting (id, pool, job_type, vstart, wake_at) VALUES (1, 'p', 'work', at, at)`,
+	} {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			q.exec(`
+DO $$
+DECLARE
+  at timestamptz;
+  n record;
+BEGIN
+  FOR i IN 1..2000 LOOP
+    at := clock_timestamp() + i % 50 * interval '20 microseconds';
+    ` + row + `;
+    SELECT * INTO n FROM promote('p');
+    ASSERT n.moved > 0 OR n.next_ms > 0, format('in try %s, nothing is moved, and the next look is in %s ms', i, n.next_ms);
+    DELETE FROM ready;
+    DELETE FROM ` + place + `;
+  END LOOP;
+END $$`)
+		})
+	}
+}

@@ -42,8 +42,8 @@ BEGIN
   IF moved + v_waited > 0 THEN
     PERFORM wake(ARRAY[p_pool]);
   END IF;
-  -- One that a caller has locked stays due: it must not make the timer spin.
-  SELECT greatest((extract(epoch FROM s.run_at - clock_timestamp()) * 1000)::bigint, 0) INTO next_ms
+  -- One that a caller has locked stays due: it must not make the timer spin. One that has become due since is for the next look.
+  SELECT greatest((extract(epoch FROM s.run_at - clock_timestamp()) * 1000)::bigint, 1) INTO next_ms
   FROM scheduled s
   WHERE s.pool = p_pool AND s.run_at > v_now
   ORDER BY s.run_at

@@ -258,7 +258,7 @@ BEGIN
     RETURNING id
   )
   SELECT count(*) INTO moved FROM i;
-  SELECT greatest((extract(epoch FROM w.wake_at - clock_timestamp()) * 1000)::bigint, 0) INTO next_ms
+  SELECT greatest((extract(epoch FROM w.wake_at - clock_timestamp()) * 1000)::bigint, 1) INTO next_ms
   FROM waiting w
   WHERE w.pool = p_pool AND w.wake_at > v_now
   ORDER BY w.wake_at
