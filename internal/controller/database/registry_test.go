@@ -127,7 +127,7 @@ func TestDeclaredPoolIsMigratedWrittenAndReadBack(t *testing.T) {
 // which takes fifteen more.
 func TestASilentDatabaseIsGivenUpAfterOneRound(t *testing.T) {
 	t.Parallel()
-	const round, spare = 10 * time.Second, 10 * time.Second
+	const round, spare = 10 * time.Second, 4 * time.Second
 	db, r := pgtest.NewDB(t), start(t)
 	u, err := url.Parse(db.URI)
 	if err != nil {
