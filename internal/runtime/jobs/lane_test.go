@@ -227,6 +227,16 @@ func TestS8ALeaseLossReleasesTheLane(t *testing.T) {
 	q.wantClaims(live, 5, second)
 }
 
+// replayBeside completes a claim's run and has it replayed while the handler of that life has not stopped.
+func (q *queue) replayBeside(c *jobs.Claim) {
+	q.t.Helper()
+	tx := q.begin()
+	q.complete(tx, c)
+	commit(q.t, tx)
+	q.exec(`UPDATE run SET status = 'pending', replays = replays + 1, claimed_by = NULL, finished_at = NULL WHERE id = $1`, c.RunID)
+	q.exec(`INSERT INTO ready (id, pool, job_type, vstart, lane) SELECT id, pool, job_type, run_at, lane FROM run WHERE id = $1`, c.RunID)
+}
+
 func TestS8ARunsOwnOldHoldMeansTheLaneIsHeld(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t)
@@ -234,12 +244,7 @@ func TestS8ARunsOwnOldHoldMeansTheLaneIsHeld(t *testing.T) {
 	for _, limit := range []int{1, 2} {
 		run := q.start(jobs.StartParams{Lane: "a", LaneLimit: limit, LaneNamespace: string(rune('a' + limit))})
 		old := q.wantClaims(a, 1, run)[0]
-		tx := q.begin()
-		q.complete(tx, old)
-		commit(t, tx)
-		// Replayed while the handler of its first life has not stopped.
-		q.exec(`UPDATE run SET status = 'pending', replays = replays + 1, claimed_by = NULL, finished_at = NULL WHERE id = $1`, run)
-		q.exec(`INSERT INTO ready (id, pool, job_type, vstart, lane) SELECT id, pool, job_type, run_at, lane FROM run WHERE id = $1`, run)
+		q.replayBeside(old)
 		q.wantClaims(b, 5)
 		q.sweep()
 		q.wantClaims(b, 5)
@@ -290,13 +295,7 @@ func TestS8CancellingAScopeFreesKeptHoldsOnly(t *testing.T) {
 	q.wantClaims(inc, 1, next)
 
 	executing := q.start(jobs.StartParams{Lane: "b", Scope: "executing"})
-	c := q.wantClaims(inc, 1, executing)[0]
-	tx := q.begin()
-	q.complete(tx, c)
-	commit(t, tx)
-	// Replayed while the handler of its first life has not stopped.
-	q.exec(`UPDATE run SET status = 'pending', replays = replays + 1, claimed_by = NULL, finished_at = NULL WHERE id = $1`, executing)
-	q.exec(`INSERT INTO ready (id, pool, job_type, vstart, lane) SELECT id, pool, job_type, run_at, lane FROM run WHERE id = $1`, executing)
+	q.replayBeside(q.wantClaims(inc, 1, executing)[0])
 	cancel("executing")
 	q.start(jobs.StartParams{Lane: "b"})
 	q.wantClaims(inc, 1)
